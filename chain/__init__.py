@@ -1,0 +1,1 @@
+"""Everything that touches an EVM chain or holds a key; may import domain and merkle."""
