@@ -1,0 +1,358 @@
+"""Authorship: the signature that every trade command needs, before it is decided.
+
+A custodial wallet's signature is asked of the signer process; one in own custody must come with the command and is
+verified. A bulk is signed once: `BatchSigned` carries the RFC 6962 root over its entries' signed contents. Whether the
+wallet may sign at that position is judged again when the command is decided, under the write lock.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from domain import commands as c
+from domain.aggregate import Aggregate
+from domain.entry import CommandRef, body_hash, command_key_hash
+from domain.errors import (
+    DaichoError,
+    Malformed,
+    SignatureInvalid,
+    SignatureMissing,
+    SignerUnavailable,
+    TradeNotFound,
+    WalletNotFound,
+    WrongSigner,
+)
+from domain.ids import IdSource, wallet_id
+from domain.orders import Order
+from domain.signature import ClientSignature, Signature, require_live
+from domain.trade import Trade
+from domain.trade_events import Terms
+from domain.typed_data import signed_content
+from domain.wallet import Wallet
+from merkle.flat_log import FlatLog
+from merkle.hashing import leaf_hashes
+
+CUSTODIAL_SECONDS: Final = 3600  # our own signatures must be recorded within this time
+
+
+class Unsigned(NamedTuple):
+    """What is to be signed: the event's type, its aggregate's id, its data without signatures, nonce and deadline."""
+
+    wallet: str
+    event_type: str
+    aggregate_id: str
+    data: Mapping[str, Any]
+    nonce: str
+    deadline: int
+
+
+class Signed(NamedTuple):
+    """A signature and the address of the key that made it."""
+
+    address: str
+    value: str
+
+
+class Signer(Protocol):
+    """The process that holds the custodial keys. Duties: signs typed messages only; keeps an audit row for each."""
+
+    async def sign(self, messages: Sequence[Unsigned]) -> list[Signed]:
+        """A signature per message, in order. Raises SignerUnavailable when the signer does not answer."""
+
+
+class SignatureVerifier(Protocol):
+    """Recovers the signer of a typed message of this book, chain and contract."""
+
+    def address_of(self, message: Unsigned, value: str) -> str:
+        """The address that signed. Raises SignatureInvalid for what is no (strict, low-s) signature."""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """An order and what must be signed for it."""
+
+    order: Order
+    wallet: Wallet
+    message: Unsigned
+    given: ClientSignature | None
+
+
+class Authorship:
+    """Signs or verifies orders. `look` gives an aggregate as stored (a hint), or None."""
+
+    def __init__(
+        self,
+        origin: str,
+        look: Callable[[str], Aggregate | None],
+        signer: Signer,
+        verifier: SignatureVerifier,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._origin = origin
+        self._look = look
+        self._signer = signer
+        self._verifier = verifier
+        self._clock = clock
+        self._ids = IdSource()
+
+    async def sign(self, orders: Sequence[Order], *, preview: bool = False) -> list[DaichoError | None]:
+        """Complete each order that needs a signature, or say why not. `preview` stands in for missing signatures."""
+        refusals: list[DaichoError | None] = []
+        plans: list[_Plan] = []
+        digests: dict[str, str] = {}
+        for order in orders:
+            try:
+                if isinstance(order.command, c.TradeCommand):
+                    plans.append(self._plan(order, order.command, digests))
+                else:
+                    self._take_given(order)
+                refusals.append(None)
+            except DaichoError as refusal:
+                refusals.append(refusal)
+        custodial = [plan for plan in plans if plan.given is None]
+        if preview:
+            for plan in custodial:
+                _fill(plan, Signed(plan.wallet.address, "0x" + "00" * 65))
+        else:
+            failed = await self._sign_custodial(custodial)
+            refusals = [failed.get(id(o), refusal) for o, refusal in zip(orders, refusals, strict=True)]
+        return refusals
+
+    async def sign_batch(
+        self, orders: Sequence[Order], given: c.ClientBatch | None = None
+    ) -> tuple[Order | None, list[DaichoError | None]]:
+        """Sign the orders as one batch by the actor's custodial wallet, or verify the signature `given` by a wallet in
+        own custody over exactly these orders.
+
+        Returns the order that stands before them (None when none is left) and a refusal per order that was left out.
+        """
+        refusals: list[DaichoError | None] = []
+        plans: list[_Plan] = []
+        digests: dict[str, str] = {}
+        for order in orders:
+            try:
+                plan = self._plan(order, _trade_command(order), digests, unsigned=given is not None)
+                if plans and plan.wallet is not plans[0].wallet:
+                    raise Malformed("all lines of a batch are of one wallet", field="wallet", rule="one per batch")
+                plans.append(plan)
+                refusals.append(None)
+            except DaichoError as refusal:
+                refusals.append(refusal)
+        if not plans:
+            return None, refusals
+        contents = [signed_content(p.message.event_type, p.message.aggregate_id, p.message.data) for p in plans]
+        command = await self._batch_command(plans[0], batch_root(contents).hex(), len(plans), given)
+        wallet = command.signature.wallet
+        for index, plan in enumerate(plans):
+            plan.order.signature = Signature(wallet, batch=command.batch, index=index)
+        actor = plans[0].order.actor
+        key = command_key_hash(self._origin, actor, f"batch {command.batch}")
+        ref = CommandRef(body=body_hash(c.body_bytes(command)), key=key)
+        return Order(command, actor, ref, signature=command.signature), refusals
+
+    async def _batch_command(self, first: _Plan, root: str, count: int, given: c.ClientBatch | None) -> c.SignBatch:
+        wallet, company = first.wallet.id, first.order.actor.company
+        data = {"wallet": wallet, "company": company, "root": root, "count": count}
+        if given is None:
+            batch = self._ids.uuid7()
+            message = Unsigned(wallet, "BatchSigned", batch, data, self._ids.nonce(), self._custodial_deadline())
+            signed = (await self._signer.sign([message]))[0]
+        else:
+            if (given.root, given.count) != (root, count):
+                raise SignatureInvalid("the batch's root or count is not that of its lines", root=root, count=count)
+            batch, proof = given.batch, given.signature
+            require_live(proof.deadline, self._clock())
+            message = Unsigned(wallet, "BatchSigned", batch, data, proof.nonce, proof.deadline)
+            signed = Signed(self._verifier.address_of(message, proof.value), proof.value)
+        return c.SignBatch(batch=batch, company=company, root=root, count=count, signature=_signature(message, signed))
+
+    def signs_for(self, order: Order) -> bool:
+        """True when the order's signature is ours to make again."""
+        return isinstance(order.command, c.TradeCommand) and order.command.signature is None
+
+    def message_of(self, order: Order, nonce: str, deadline: int) -> Unsigned:
+        """The message that a wallet in own custody has to sign for an order."""
+        if isinstance(order.command, c.TradeCommand):
+            plan = self._plan(order, order.command, {}, unsigned=True)
+            return plan.message._replace(nonce=nonce, deadline=deadline)
+        raise SignatureMissing(f"{type(order.command).__name__} is not signed by a wallet")
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _plan(self, order: Order, command: c.TradeCommand, digests: dict[str, str], *, unsigned: bool = False) -> _Plan:
+        wallet = self._wallet(order, command)
+        aggregate_id, event_type, data = self._content(order, command, digests)
+        given = command.signature
+        nonce = given.nonce if given else self._ids.nonce()
+        deadline = given.deadline if given else self._custodial_deadline()
+        message = Unsigned(wallet.id, event_type, aggregate_id, data, nonce, deadline)
+        plan = _Plan(order, wallet, message, given)
+        if given is not None:
+            require_live(given.deadline, self._clock())
+            _fill(plan, Signed(self._verifier.address_of(message, given.value), given.value))
+        elif wallet.custody == "own" and not unsigned:
+            raise SignatureMissing(
+                "this wallet is in its user's own custody: send the command with its signature",
+                wallet=wallet.id,
+            )
+        return plan
+
+    def _wallet(self, order: Order, command: c.TradeCommand) -> Wallet:
+        name = command.wallet or wallet_id(order.actor.company, order.actor.subject)
+        wallet = self._look(name)
+        if not isinstance(wallet, Wallet):
+            raise WalletNotFound(f"no wallet {name}", wallet=name)
+        wallet.require_company(order.actor.company)
+        return wallet
+
+    def _content(
+        self, order: Order, command: c.TradeCommand, digests: dict[str, str]
+    ) -> tuple[str, str, Mapping[str, Any]]:
+        """The aggregate's id, the event's type and its data without signatures: what the handler will decide."""
+        company = order.actor.company
+        if isinstance(command, c.RecordTrade):
+            if not order.trade_id:
+                order.trade_id = command.trade or self._ids.uuid7()
+                order.terms = terms_of(command, company)
+                order.digest = order.terms.digest()
+            digests[order.trade_id] = order.digest
+            return (
+                order.trade_id,
+                "TradeRecorded",
+                {**msgspec.to_builtins(order.terms), "digest": order.digest},
+            )
+        if not isinstance(command, c.TradeFollowUp):
+            raise TypeError(type(command).__name__)
+        digest = digests.get(command.trade)
+        if digest is None:
+            trade = self._look(command.trade)
+            if not isinstance(trade, Trade):
+                raise TradeNotFound(f"no trade {command.trade}", trade=command.trade)
+            trade.require_party(company)
+            digest = trade.digest
+        event_type, content = CONTENTS[type(command)]
+        return command.trade, event_type, {"by": company, "digest": digest, **content(command)}
+
+    def _take_given(self, order: Order) -> None:
+        """Verify the proof of possession of a wallet command that carries one."""
+        command = order.command
+        if isinstance(command, c.OpenWallet):
+            wallet = wallet_id(command.company, command.subject)
+            data = {"company": command.company, "custody": command.custody, "address": command.address}
+            order.signature = self._own(wallet, "WalletOpened", data, command.signature, command.address)
+        elif isinstance(command, c.RotateKey):
+            found = self._look(command.wallet)
+            if not isinstance(found, Wallet):
+                raise WalletNotFound(f"no wallet {command.wallet}", wallet=command.wallet)
+            data = {"old": found.address, "new": command.new}
+            order.signature = self._own(found.id, "WalletKeyRotated", data, command.signature, None)
+            order.new_signature = self._own(found.id, "WalletKeyRotated", data, command.new_signature, command.new)
+
+    def _own(
+        self,
+        wallet: str,
+        event_type: str,
+        data: Mapping[str, Any],
+        given: ClientSignature,
+        expected: str | None,
+    ) -> Signature:
+        require_live(given.deadline, self._clock())
+        message = Unsigned(wallet, event_type, wallet, data, given.nonce, given.deadline)
+        address = self._verifier.address_of(message, given.value)
+        if expected is not None and address != expected:
+            raise wrong_signer(wallet, expected, address)
+        return _signature(message, Signed(address, given.value))
+
+    async def _sign_custodial(self, plans: Sequence[_Plan]) -> dict[int, DaichoError]:
+        if not plans:
+            return {}
+        try:
+            signed = await self._signer.sign([plan.message for plan in plans])
+        except SignerUnavailable as trouble:
+            return {id(plan.order): trouble for plan in plans}
+        for plan, signature in zip(plans, signed, strict=True):
+            _fill(plan, signature)
+        return {}
+
+    def _custodial_deadline(self) -> int:
+        return int(self._clock()) + CUSTODIAL_SECONDS
+
+
+def terms_of(command: c.RecordTrade, company: str) -> Terms:
+    """The terms that a command to record states."""
+    return Terms(
+        command.seller,
+        command.buyer,
+        company,
+        command.amount,
+        command.traded_on.isoformat(),
+        command.due_on.isoformat(),
+        command.description,
+        tuple(line.event_form() for line in command.lines),
+        command.reference,
+    )
+
+
+def batch_root(contents: Sequence[bytes]) -> bytes:
+    """The RFC 6962 root over the signed contents of a batch, 32 bytes."""
+    tree = FlatLog()
+    tree.append(leaf_hashes(contents))
+    return tree.root()
+
+
+def wrong_signer(wallet: str, expected: str, given: str) -> WrongSigner:
+    """The refusal of a signature by another key than the one expected."""
+    return WrongSigner(f"signed by {given}, expected {expected}", wallet=wallet, expected=expected, given=given)
+
+
+def _signature(message: Unsigned, signed: Signed) -> Signature:
+    return Signature(
+        message.wallet,
+        address=signed.address,
+        deadline=message.deadline,
+        nonce=message.nonce,
+        value=signed.value,
+    )
+
+
+def _fill(plan: _Plan, signed: Signed) -> None:
+    plan.order.signature = _signature(plan.message, signed)
+
+
+def _trade_command(order: Order) -> c.TradeCommand:
+    command = order.command
+    if not isinstance(command, c.TradeCommand):
+        raise SignatureMissing(f"{type(command).__name__} has no place in a signed batch")
+    if command.signature is not None:
+        raise SignatureMissing("a line of a batch has no signature of its own")
+    return command
+
+
+def _reason(command: Any) -> dict[str, Any]:
+    return {"reason": command.reason}
+
+
+def _settlement(command: Any) -> dict[str, Any]:
+    return {"amount": msgspec.to_builtins(command.amount), "settled_on": command.settled_on.isoformat()}
+
+
+def _note(command: Any) -> dict[str, Any]:
+    return {
+        "note": command.note,
+        "attachments": msgspec.to_builtins([a.event_form() for a in command.attachments]),
+    }
+
+
+CONTENTS: Final[Mapping[type, tuple[str, Callable[[Any], dict[str, Any]]]]] = {
+    c.ConfirmTrade: ("TradeConfirmed", lambda _: {}),
+    c.DisputeTrade: ("TradeDisputed", _reason),
+    c.WithdrawDispute: ("TradeDisputeWithdrawn", _reason),
+    c.ProposeSettlement: ("TradeSettlementProposed", _settlement),
+    c.SettleTrade: ("TradeSettled", _settlement),
+    c.ProposeReversal: ("TradeReversalProposed", _reason),
+    c.ReverseTrade: ("TradeReversed", _reason),
+    c.AddNote: ("TradeNoteAdded", _note),
+}

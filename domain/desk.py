@@ -1,0 +1,197 @@
+"""The desk at which one group of units is decided: aggregates in hand, claims made, nothing stored yet.
+
+All units of a group share it, so each decides on the result of those before it. It holds every aggregate that it has
+touched (a cache may not evict what is in flight) and remembers at which version it took it up: these are the group's
+read set, checked against the store under the write lock.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from domain.aggregate import Aggregate, Event
+from domain.commands import Command
+from domain.company import Company
+from domain.entry import Entry
+from domain.errors import (
+    BulkRejected,
+    CommandKeyReused,
+    CompanyNotFound,
+    DaichoError,
+    NotFound,
+    ReferenceTaken,
+    SignatureReplayed,
+    TradeNotFound,
+    WalletNotFound,
+)
+from domain.ids import company_id
+from domain.mapper import EntryMapper
+from domain.orders import Decided, KnownCommand, Line, Order, Repeat, Unit
+from domain.trade import Trade
+from domain.wallet import Wallet
+
+A = TypeVar("A", bound=Aggregate)
+Load = Callable[[str], Aggregate | None]
+Handler = Callable[["Desk", Order], Aggregate]
+
+
+class Desk:
+    """Decides units in order. `load` gives an aggregate as stored, or None; `taken` are claims stored already."""
+
+    def __init__(
+        self,
+        load: Load,
+        mapper: EntryMapper,
+        handlers: Mapping[type[Command], Handler],
+        now_seconds: float,
+        taken: set[str],
+    ) -> None:
+        self._load = load
+        self._mapper = mapper
+        self._handlers = handlers
+        self.now_seconds = now_seconds
+        self.loaded: dict[str, int] = {}
+        self.claims: dict[str, Order] = {}
+        self._taken = taken
+        self._in_hand: dict[str, Aggregate] = {}
+        self._staged: dict[str, list[Event]] = {}
+        self._seen: dict[str, Decided] = {}
+        self._order_claims: list[str] = []
+
+    # -- for handlers ------------------------------------------------------------------------------------------------
+
+    def company(self, code: str) -> Company:
+        """The company of that code; CompanyNotFound."""
+        return self._get(company_id(code), Company, CompanyNotFound(f"no company {code!r}", company=code))
+
+    def wallet(self, wallet_id: str) -> Wallet:
+        """The wallet of that id; WalletNotFound."""
+        return self._get(wallet_id, Wallet, WalletNotFound(f"no wallet {wallet_id}", wallet=wallet_id))
+
+    def trade(self, trade_id: str) -> Trade:
+        """The trade of that id; TradeNotFound."""
+        return self._get(trade_id, Trade, TradeNotFound(f"no trade {trade_id}", trade=trade_id))
+
+    def exists(self, aggregate_id: str) -> bool:
+        """True when there is an aggregate of that id, stored or decided in this group."""
+        return self._take(aggregate_id) is not None
+
+    def add(self, aggregate: A) -> A:
+        """Take a new aggregate in hand."""
+        self.loaded.setdefault(aggregate.id, 0)
+        self._in_hand[aggregate.id] = aggregate
+        return aggregate
+
+    def claim(self, key: str, order: Order) -> None:
+        """Reserve a unique key for this order; the refusal that belongs to the key when it is taken."""
+        if key in self._taken or key in self.claims:
+            raise claim_refusal(key)
+        self.claims[key] = order
+        self._order_claims.append(key)
+
+    # -- for the writer ----------------------------------------------------------------------------------------------
+
+    def decide(self, unit: Unit, known: Mapping[str, KnownCommand], forced: Mapping[int, DaichoError]) -> list[Line]:
+        """Decide a unit: a line per order. `forced` refuses the orders (by `id`) that could not be stored before."""
+        lines: list[Line] = []
+        for order in unit.orders:
+            refusal = forced.get(id(order))
+            lines.append(refusal if refusal is not None else self._line(order, known))
+        rejected = any(isinstance(line, DaichoError) or (unit.strict and isinstance(line, Repeat)) for line in lines)
+        if rejected and len(unit.orders) > 1:
+            return self._reject(lines)
+        return lines
+
+    def events_in_hand(self) -> list[Aggregate]:
+        """The aggregates in hand, as they are after this group."""
+        return list(self._in_hand.values())
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _line(self, order: Order, known: Mapping[str, KnownCommand]) -> Line:
+        key = order.ref.key
+        stored = known.get(key)
+        if stored is not None:
+            return Repeat(order, known=stored) if stored.body == order.ref.body else key_reused()
+        earlier = self._seen.get(key)
+        if earlier is not None:
+            return Repeat(order, earlier=earlier) if earlier.order.ref.body == order.ref.body else key_reused()
+        self._order_claims = []
+        try:
+            aggregate = self._handlers[type(order.command)](self, order)
+        except DaichoError as refusal:
+            self._drop_claims(self._order_claims)
+            return refusal
+        events = aggregate.collect_events()
+        entries: list[Entry] = [self._mapper.draft(event, order.actor, order.ref) for event in events]
+        self._staged.setdefault(aggregate.id, []).extend(events)
+        decided = Decided(order, events, entries, self._order_claims, aggregate.id, aggregate.version)
+        self._seen[key] = decided
+        return decided
+
+    def _reject(self, lines: list[Line]) -> list[Line]:
+        """Take back what the unit has decided. Its allowed orders answer BulkRejected: they may be sent again."""
+        undone = [line for line in lines if isinstance(line, Decided)]
+        for line in undone:
+            self._seen.pop(line.order.ref.key, None)
+            self._drop_claims(line.claims)
+            staged = self._staged[line.aggregate_id]
+            del staged[len(staged) - len(line.events) :]
+        for aggregate_id in dict.fromkeys(line.aggregate_id for line in undone):
+            self._restore(aggregate_id)
+        taken_back = {id(line) for line in undone}
+        return [
+            bulk_rejected()
+            if id(line) in taken_back or (isinstance(line, Repeat) and id(line.earlier) in taken_back)
+            else line
+            for line in lines
+        ]
+
+    def _restore(self, aggregate_id: str) -> None:
+        """Bring an aggregate back to what is stored plus what earlier units of this group have decided."""
+        self._in_hand.pop(aggregate_id, None)
+        fresh = self._load(aggregate_id) if self.loaded[aggregate_id] else None
+        for event in self._staged.get(aggregate_id, ()):
+            fresh = event.mutate(fresh)
+        if fresh is not None:
+            self._in_hand[aggregate_id] = fresh
+
+    def _drop_claims(self, keys: list[str]) -> None:
+        for key in keys:
+            self.claims.pop(key, None)
+
+    def _take(self, aggregate_id: str) -> Aggregate | None:
+        aggregate = self._in_hand.get(aggregate_id)
+        if aggregate is None:
+            if self.loaded.get(aggregate_id) == 0:
+                return None
+            aggregate = self._load(aggregate_id)
+            self.loaded.setdefault(aggregate_id, aggregate.version if aggregate is not None else 0)
+            if aggregate is not None:
+                self._in_hand[aggregate_id] = aggregate
+        return aggregate
+
+    def _get(self, aggregate_id: str, kind: type[A], missing: NotFound) -> A:
+        aggregate = self._take(aggregate_id)
+        if not isinstance(aggregate, kind):
+            raise missing
+        return aggregate
+
+
+def key_reused() -> CommandKeyReused:
+    """The refusal of a command key that stands for another body."""
+    return CommandKeyReused("this Idempotency-Key was used before with another body", header="Idempotency-Key")
+
+
+def bulk_rejected() -> BulkRejected:
+    """The answer for an allowed order whose unit was rejected."""
+    return BulkRejected("not done, because another command of this atomic bulk was refused")
+
+
+def claim_refusal(key: str) -> DaichoError:
+    """The refusal that belongs to a claim's kind."""
+    kind, _, rest = key.partition("|")
+    if kind == "ref":
+        company, _, reference = rest.partition("|")
+        return ReferenceTaken(f"{company} has used the reference {reference!r}", company=company, reference=reference)
+    wallet, _, nonce = rest.partition("|")
+    return SignatureReplayed("the signature's nonce has been used by this wallet", wallet=wallet, nonce=nonce)

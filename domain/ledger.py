@@ -1,0 +1,231 @@
+"""The ledger: an eventsourcing application whose commands go through one writer. The only caller of save but for
+`anchor_book.py`.
+
+    order ── sign (authorship.py) ──▶ unit ── writer ──▶ desk.decide (handlers.py) ──▶ entries, stored ──▶ receipt
+
+Decisions are made on the event loop against cached aggregates; the cache is only a hint, since the writer checks under
+its lock that the store holds the very versions that were decided upon.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+from eventsourcing.application import AggregateNotFoundError, Application, Cache, Repository
+
+from domain.aggregate import Aggregate
+from domain.authorship import Authorship
+from domain.bulk import Bulk
+from domain.commands import ClientBatch
+from domain.desk import Desk, bulk_rejected
+from domain.errors import BulkRejected, DaichoError, WrongSigner
+from domain.handlers import HANDLERS
+from domain.mapper import EntryMapper
+from domain.orders import Answer, BulkMode, Decided, Line, Order, Receipt, Repeat, Unit, Writer
+
+_LATEST: Final = 2**62  # asking the repository for a version passes its cache by
+MAX_CACHED_AGGREGATES: Final = 20_000
+MAX_SIGNING_ROUNDS: Final = 4  # a key rotated, or lines refused, between signing and deciding: sign what is left again
+
+
+class AggregateCache(Cache[str, Any]):
+    """First in, first out, bounded. Only the event loop uses it, so it takes no lock and keeps no order of use."""
+
+    def __init__(self, max_size: int = MAX_CACHED_AGGREGATES) -> None:
+        super().__init__()
+        self.max_size = max_size
+
+    def put(self, key: str, value: Any) -> None:
+        """Keep an aggregate, dropping the oldest beyond the limit."""
+        if len(self.cache) >= self.max_size and key not in self.cache:
+            del self.cache[next(iter(self.cache))]
+        self.cache[key] = value
+
+    def drop(self, key: str) -> None:
+        """Forget an aggregate."""
+        self.cache.pop(key, None)
+
+
+class Ledger(Application[str]):
+    """Companies, wallets and trades of one book. `connect` it to its writer and its authorship before use."""
+
+    env = {  # noqa: RUF012 the library declares it as a class variable
+        "PERSISTENCE_MODULE": "eventsourcing.sqlite",
+        "APPLICATION_RECORDER_TOPIC": "storage.sqlite_recorder:LedgerRecorder",
+        "MAPPER_TOPIC": "domain.mapper:EntryMapper",
+        "ORIGINATOR_ID_TYPE": "text",
+        "AGGREGATE_CACHE_FASTFORWARD": "n",
+        "DEEPCOPY_FROM_AGGREGATE_CACHE": "n",
+    }
+
+    writer: Writer
+    authorship: Authorship
+
+    def connect(self, writer: Writer, authorship: Authorship) -> None:
+        """Give the ledger the writer that stores for it and the authorship that signs for it."""
+        self.writer, self.authorship = writer, authorship
+
+    def construct_repository(self) -> Repository[str]:
+        """Library hook: the repository with our cache."""
+        repository = super().construct_repository()
+        repository.cache = self.cache = AggregateCache()
+        return repository
+
+    # -- for the writer ----------------------------------------------------------------------------------------------
+
+    def open_desk(self, now_seconds: float, taken: set[str]) -> Desk:
+        """A desk for one group at its time (Unix seconds); `taken` are claims that the store holds already."""
+        return Desk(self.load, self._entries, HANDLERS, now_seconds, taken)
+
+    def load(self, aggregate_id: str) -> Aggregate | None:
+        """The aggregate as stored (by the cache's word), or None."""
+        try:
+            return self.repository.get(aggregate_id)
+        except AggregateNotFoundError:
+            return None
+
+    def stored(self, desk: Desk) -> None:
+        """The desk's group is durable: its aggregates are what later groups decide upon."""
+        for aggregate in desk.events_in_hand():
+            self.cache.put(aggregate.id, aggregate)
+
+    def forget(self, desk: Desk) -> None:
+        """The desk's group was not stored: drop every aggregate it held, the next look reads the store."""
+        for aggregate_id in desk.loaded:
+            self.cache.drop(aggregate_id)
+
+    # -- commands ----------------------------------------------------------------------------------------------------
+
+    async def execute(self, order: Order) -> Receipt:
+        """Do one command; its refusal or our trouble is raised."""
+        answer = (await self.execute_each([order]))[0]
+        if isinstance(answer, DaichoError):
+            raise answer
+        return answer
+
+    async def execute_each(self, orders: Sequence[Order]) -> list[Answer]:
+        """Do commands independently of each other, each signed on its own; an answer per order, in order."""
+        answers: dict[int, Answer] = {}
+        pending = list(range(len(orders)))
+        for _ in range(MAX_SIGNING_ROUNDS):
+            refusals = await self.authorship.sign([orders[i] for i in pending])
+            ready = [i for i, refusal in zip(pending, refusals, strict=True) if refusal is None]
+            for i, refusal in zip(pending, refusals, strict=True):
+                if refusal is not None:
+                    answers[i] = await self._repeat_or(orders[i], refusal)
+            results = await self.writer.submit([Unit([orders[i]]) for i in ready])
+            answers.update((i, result[0]) for i, result in zip(ready, results, strict=True))
+            # our own wallet's key was rotated between signing and deciding: sign again
+            pending = [i for i in ready if isinstance(answers[i], WrongSigner) and self.authorship.signs_for(orders[i])]
+            if not pending:
+                break
+        return [answers[i] for i in range(len(orders))]
+
+    async def execute_atomic(self, orders: Sequence[Order]) -> list[Answer]:
+        """Do commands all or none, each signed on its own."""
+        refusals = await self.authorship.sign(orders)
+        if any(refusals):
+            checked = [
+                await self._repeat_or(order, refusal) if refusal else bulk_rejected()
+                for order, refusal in zip(orders, refusals, strict=True)
+            ]
+            if any(isinstance(answer, DaichoError) and not isinstance(answer, BulkRejected) for answer in checked):
+                return checked
+        return (await self.writer.submit([Unit(list(orders))]))[0]
+
+    async def execute_batch(
+        self, orders: Sequence[Order], mode: BulkMode, given: ClientBatch | None = None
+    ) -> list[Answer]:
+        """Do commands of one actor as one bulk under one signature: of the actor's custodial wallet, or `given`.
+
+        `atomic`: all or none. `continue`: those that the rules allow; the refused ones are left out of the batch.
+        """
+        bulk = Bulk(orders, mode)
+        for _ in range(MAX_SIGNING_ROUNDS):
+            bulk.take_known(await self._receipts(bulk))
+            if bulk.left:
+                bulk.take(await self._batch_round(bulk.orders_left(), mode, given))
+            if not bulk.left:
+                break
+        bulk.give_up()
+        return bulk.answers()
+
+    async def dry_run(self, orders: Sequence[Order], mode: BulkMode) -> list[Answer]:
+        """What the commands would lead to: decided by the same rules on fresh aggregates, nothing stored or signed.
+
+        A receipt's records are the entries that would be written, at position 0 and without time.
+        """
+        refusals = await self.authorship.sign(orders, preview=True)
+        known = await self.writer.known([order.ref.key for order in orders])
+        forced = {id(order): refusal for order, refusal in zip(orders, refusals, strict=True) if refusal is not None}
+        units = [Unit(list(orders))] if mode == "atomic" else [Unit([order]) for order in orders]
+        taken: set[str] = set()
+        for _ in range(2):  # the claims are known only once the rules have allowed the commands
+            desk = Desk(self._load_fresh, self._entries, HANDLERS, time.time(), taken)
+            lines = [line for unit in units for line in desk.decide(unit, known, forced)]
+            taken = await self.writer.taken(list(desk.claims))
+            if not taken:
+                break
+        return [await self._preview(line) for line in lines]
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    async def _batch_round(
+        self, orders: Sequence[Order], mode: BulkMode, given: ClientBatch | None
+    ) -> list[Answer | None]:
+        """Sign and submit once; None for what must be signed again without the refused ones."""
+        try:
+            first, refusals = await self.authorship.sign_batch(orders, given)
+        except DaichoError as refusal:
+            return [refusal] * len(orders)
+        answers: list[Answer | None] = list(refusals)
+        if first is None or (mode == "atomic" and any(refusals)):
+            return answers
+        ready = [i for i, refusal in enumerate(refusals) if refusal is None]
+        result = (await self.writer.submit([Unit([first, *(orders[i] for i in ready)], strict=True)]))[0]
+        head = result[0]
+        if isinstance(head, DaichoError) and not isinstance(head, BulkRejected | WrongSigner):
+            return [head] * len(orders)
+        for i, answer in zip(ready, result[1:], strict=True):
+            answers[i] = None if isinstance(head, WrongSigner) and given is None else answer
+        return answers
+
+    async def _receipts(self, bulk: Bulk) -> dict[str, Receipt | None]:
+        known = await self.writer.known(bulk.keys())
+        bodies = {order.ref.key: order.ref.body for order in bulk.orders_left()}
+        return {
+            key: await self.writer.receipt_of(stored) if stored.body == bodies[key] else None
+            for key, stored in known.items()
+        }
+
+    async def _repeat_or(self, order: Order, refusal: DaichoError) -> Answer:
+        """A repeated command is answered from what is stored, whatever has become of its wallet or trade since."""
+        known = (await self.writer.known([order.ref.key])).get(order.ref.key)
+        if known is not None and known.body == order.ref.body:
+            return await self.writer.receipt_of(known)
+        return refusal
+
+    def _load_fresh(self, aggregate_id: str) -> Aggregate | None:
+        """The aggregate replayed from the store, apart from the cache."""
+        try:
+            return self.repository.get(aggregate_id, version=_LATEST)
+        except AggregateNotFoundError:
+            return None
+
+    async def _preview(self, line: Line) -> Answer:
+        if isinstance(line, DaichoError):
+            return line
+        if isinstance(line, Repeat):
+            if line.known is not None:
+                return await self.writer.receipt_of(line.known)
+            earlier = cast("Decided", line.earlier)
+            return Receipt(earlier.aggregate_id, earlier.version, hit=True)
+        try:
+            records = [(0, entry.seal("", 0, "")) for entry in line.entries]
+        except DaichoError as too_large:
+            return too_large
+        return Receipt(line.aggregate_id, line.version, records)
+
+    @property
+    def _entries(self) -> EntryMapper:
+        return cast("EntryMapper", self.mapper)

@@ -1,0 +1,115 @@
+"""A command on its way: the order that asks, the unit that stands or falls together, the receipt that answers."""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from domain.aggregate import Event
+from domain.commands import Command, body_bytes
+from domain.entry import Actor, CommandRef, Entry, body_hash, command_key_hash
+from domain.errors import DaichoError
+from domain.signature import Signature
+from domain.trade_events import Terms
+
+
+@dataclass(slots=True)
+class Order:
+    """One command by one actor under one command key. Signing fills `signature`, `terms`, `digest` and `trade_id`."""
+
+    command: Command
+    actor: Actor
+    ref: CommandRef
+    expected_version: int | None = None
+    signature: Signature | None = None
+    new_signature: Signature | None = None
+    terms: Terms | None = None
+    digest: str = ""
+    trade_id: str = ""
+
+    @classmethod
+    def of(
+        cls, origin: str, command: Command, actor: Actor, key: str, *, expected_version: int | None = None
+    ) -> "Order":
+        """An order for a command under the caller's key (any text of at most 255 characters)."""
+        ref = CommandRef(body=body_hash(body_bytes(command)), key=command_key_hash(origin, actor, key))
+        return cls(command, actor, ref, expected_version)
+
+
+@dataclass(slots=True)
+class Unit:
+    """Orders that stand or fall together. A single command is a unit of one.
+
+    `strict`: a repeated command key in it is a reason to reject it, too (a signed batch counts its entries).
+    """
+
+    orders: list[Order]
+    strict: bool = False
+
+
+@dataclass(slots=True)
+class Decided:
+    """An order that the rules allow: its entries, still without position, and the state they lead to."""
+
+    order: Order
+    events: list[Event]
+    entries: list[Entry]
+    claims: list[str]
+    aggregate_id: str
+    version: int
+
+
+@dataclass(slots=True, frozen=True)
+class KnownCommand:
+    """What is stored about a command key: the hash of its body, and the entries that it led to."""
+
+    body: str
+    first: int
+    count: int
+
+
+@dataclass(slots=True)
+class Repeat:
+    """An order whose command key was used before, with the same body: answered from what is stored."""
+
+    order: Order
+    known: KnownCommand | None = None
+    earlier: Decided | None = None
+
+
+Line = Decided | Repeat | DaichoError
+
+
+@dataclass(slots=True)
+class Receipt:
+    """The answer to an order: what it led to, as stored. `hit` marks the repetition of an earlier command."""
+
+    aggregate_id: str
+    version: int
+    records: list[tuple[int, bytes]] = field(default_factory=list)
+    hit: bool = False
+
+    @property
+    def position(self) -> int:
+        """The last position that the order led to; 0 when it led to nothing."""
+        return self.records[-1][0] if self.records else 0
+
+
+Answer = Receipt | DaichoError
+BulkMode = Literal["atomic", "continue"]
+
+
+class Writer(Protocol):
+    """Where decided units become durable. Duties: one writer decides and commits; an answer is given only after the
+    commit; a unit is stored whole or not at all; a lost answer is recognised by its command key.
+    """
+
+    async def submit(self, units: list[Unit]) -> list[list[Answer]]:
+        """Answers per unit and order, in order. Raises nothing: every refusal or trouble is an answer."""
+
+    async def taken(self, claims: list[str]) -> set[str]:
+        """Those of the claims that are stored."""
+
+    async def known(self, keys: list[str]) -> dict[str, KnownCommand]:
+        """What is stored about these command key hashes."""
+
+    async def receipt_of(self, known: KnownCommand) -> Receipt:
+        """The stored answer of a known command."""

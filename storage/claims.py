@@ -1,0 +1,79 @@
+"""Claims: every unique key that the ledger has given away, in the transaction of the entries that took it.
+
+A command key is a claim, too (`cmd|<hash>`): it also keeps the hash of the command's body and how many entries it led
+to, so that a repeated command is answered from what is stored. All look-ups are one statement for a whole group.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from domain.orders import KnownCommand
+
+_COMMAND = "cmd|"
+
+
+class Rows(Protocol):
+    """What is needed of a cursor."""
+
+    def execute(self, statement: str, params: Sequence[object] = ()) -> object:
+        """Run a statement."""
+
+    def fetchall(self) -> list[tuple[object, ...]]:
+        """Its rows."""
+
+
+def claims_schema(table: str) -> list[str]:
+    """The statements that create the claims beside an events table."""
+    return [
+        f"CREATE TABLE IF NOT EXISTS {table}_claims (key TEXT PRIMARY KEY, position INTEGER NOT NULL, "
+        "body TEXT NOT NULL DEFAULT '', count INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"
+    ]
+
+
+def known_commands(cursor: Rows, table: str, keys: Sequence[str]) -> dict[str, KnownCommand]:
+    """The stored commands among these key hashes."""
+    cursor.execute(
+        f"SELECT key, body, position, count FROM {table}_claims WHERE key IN (SELECT value FROM json_each(?))",
+        (json.dumps([_COMMAND + key for key in keys]),),
+    )
+    return {
+        str(key).removeprefix(_COMMAND): KnownCommand(str(body), int(str(position)), int(str(count)))
+        for key, body, position, count in cursor.fetchall()
+    }
+
+
+def taken_claims(cursor: Rows, table: str, claims: Sequence[str]) -> set[str]:
+    """Those of the claims that are stored."""
+    if not claims:
+        return set()
+    cursor.execute(
+        f"SELECT key FROM {table}_claims WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(claims)),)
+    )
+    return {str(row[0]) for row in cursor.fetchall()}
+
+
+def stale_versions(cursor: Rows, table: str, expected: dict[str, int]) -> set[str]:
+    """The aggregates (of these versions, 0 for none) that stand at another version in the store."""
+    if not expected:
+        return set()
+    cursor.execute(
+        f"SELECT value, (SELECT MAX(originator_version) FROM {table} WHERE originator_id=value) FROM json_each(?)",
+        (json.dumps(list(expected)),),
+    )
+    return {str(name) for name, version in cursor.fetchall() if (version or 0) != expected[str(name)]}
+
+
+def command_row(key: str, body: str, first: int, count: int) -> tuple[str, int, str, int]:
+    """The claim of a command key."""
+    return _COMMAND + key, first, body, count
+
+
+def claim_rows(claims: Iterable[str], position: int) -> list[tuple[str, int, str, int]]:
+    """The claims that an entry's position has taken."""
+    return [(claim, position, "", 0) for claim in claims]
+
+
+def insert_claims(table: str) -> str:
+    """The statement that stores claims."""
+    return f"INSERT INTO {table}_claims VALUES (?,?,?,?)"

@@ -1,0 +1,228 @@
+"""The event store on SQLite: a recorder of the eventsourcing library with gapless positions.
+
+`position = last + 1` is assigned under the write lock (BEGIN IMMEDIATE), in the transaction that stores the events; the
+entries are sealed there, too. So a hole among the positions is corruption, never normal, and a position is one more
+than the leaf's index in the Merkle tree.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Final
+
+from eventsourcing.persistence import IntegrityError, OperationalError, StoredEvent, Tracking
+from eventsourcing.sqlite import SQLiteConnection, SQLiteCursor, SQLiteDatastore, SQLiteProcessRecorder
+
+from domain.entry import Entry, parse_time
+from domain.errors import StorageUnavailable
+from storage.claims import claims_schema
+from storage.clock import LedgerClock
+
+BUSY_TIMEOUT_MILLISECONDS: Final = 250  # the event loop waits for it: long enough for a checkpoint, short for clients
+_WRITER_PRAGMAS: Final = (
+    "PRAGMA synchronous=FULL",  # an answered command survives a power cut
+    "PRAGMA cache_size=-65536",
+    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}",
+)
+
+
+class LedgerRecorder(SQLiteProcessRecorder):
+    """Stores entries, claims and tracking in one transaction. Call `bind` before the first write of entries.
+
+    Tables: the events (`rowid` is the position; declared, so that VACUUM cannot renumber it) and the claims
+    (`claims.py`).
+    """
+
+    DATABASE_ERRORS: ClassVar = (sqlite3.Error, OSError)
+
+    def __init__(self, datastore: SQLiteDatastore, events_table_name: str = "stored_events", **kwargs: Any) -> None:
+        super().__init__(datastore, events_table_name=events_table_name, **kwargs)
+        table = self.events_table_name
+        self.insert_events_statement = f"INSERT INTO {table} VALUES (?,?,?,?,?)"
+        self.select_max_notification_id_statement = f"SELECT MAX(rowid) FROM {table}"
+        self.origin = ""
+        self.clock: LedgerClock | None = None
+        self._lock = threading.Lock()
+        self._writer: SQLiteConnection | None = None
+        self._last_time: tuple[int, str] = (0, "")
+
+    def bind(self, origin: str, clock: LedgerClock) -> None:
+        """Name the log that entries are sealed for, and the clock that gives their time."""
+        self.origin, self.clock = origin, clock
+
+    def construct_create_table_statements(self) -> list[str]:
+        """Library hook: our events table in place of the library's, and the claims."""
+        statements = super().construct_create_table_statements()
+        table = self.events_table_name
+        statements[0] = (
+            f"CREATE TABLE IF NOT EXISTS {table} (rowid INTEGER PRIMARY KEY, originator_id TEXT NOT NULL, "
+            "originator_version INTEGER NOT NULL, topic TEXT NOT NULL, state BLOB NOT NULL, "
+            "UNIQUE (originator_id, originator_version))"
+        )
+        return [*statements, *claims_schema(table)]
+
+    # -- the write lock ----------------------------------------------------------------------------------------------
+
+    def begin(self) -> SQLiteCursor:
+        """Take the write lock and open a transaction. Raises StorageUnavailable when it cannot be had."""
+        self._lock.acquire()
+        try:
+            connection = self._connection()
+            cursor = connection.cursor()
+            cursor.execute("BEGIN IMMEDIATE")
+            return cursor
+        except BaseException as error:
+            self._drop_writer()
+            self._lock.release()
+            if isinstance(error, sqlite3.Error | OSError):
+                raise unavailable(error) from error
+            raise
+
+    def commit(self) -> None:
+        """Make the open transaction durable and give the lock back. Raises StorageUnavailable, with nothing stored.
+
+        A crash before it returns leaves all of the transaction or none of it (WAL, synchronous=FULL). If all of it is
+        there and the answer was lost, the caller's command keys recognise it.
+        """
+        try:
+            if self._writer is not None:
+                self._writer.commit()
+        except sqlite3.Error as error:
+            self._abandon()
+            raise unavailable(error) from error
+        finally:
+            self._lock.release()
+
+    def rollback(self) -> None:
+        """Take back the open transaction and give the lock back."""
+        try:
+            self._abandon()
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        """Close the writer's connection and the pool."""
+        with self._lock:
+            self._drop_writer()
+        self.datastore.close()
+
+    def _connection(self) -> SQLiteConnection:
+        if self._writer is None:
+            # in shared-memory mode a second connection would deadlock with the pool's interlock: refused
+            if self.datastore.pool.is_sqlite_memory_mode:
+                raise StorageUnavailable("the ledger's event store is a file; a memory database is not supported")
+            self._writer = self.datastore.pool._create_connection()  # noqa: SLF001 the library's own way to one
+            for pragma in _WRITER_PRAGMAS:
+                self._writer._sqlite_conn.execute(pragma)  # noqa: SLF001
+        return self._writer
+
+    def _abandon(self) -> None:
+        """Roll back; when even that fails the connection is thrown away, which rolls back as well."""
+        self._last_time = (0, "")
+        if self._writer is None:
+            return
+        try:
+            self._writer.rollback()
+        except sqlite3.Error:
+            self._drop_writer()
+
+    def _drop_writer(self) -> None:
+        if self._writer is not None:
+            self._writer._close()  # noqa: SLF001
+            self._writer = None
+
+    # -- library hooks -----------------------------------------------------------------------------------------------
+
+    def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
+        """Store events outside a group (the library's own `save`)."""
+        with self.writing() as cursor:
+            return self._insert_events(cursor, stored_events, **kwargs)
+
+    def insert_tracking(self, tracking: Tracking) -> None:
+        """Store a position of an upstream application."""
+        with self.writing() as cursor:
+            self._insert_tracking(cursor, tracking)
+
+    @contextmanager
+    def writing(self) -> Iterator[SQLiteCursor]:
+        """A transaction of its own under the write lock, with the library's errors."""
+        try:
+            cursor = self.begin()
+        except StorageUnavailable as error:
+            raise OperationalError(str(error)) from error
+        try:
+            yield cursor
+        except sqlite3.IntegrityError as error:
+            self.rollback()
+            raise IntegrityError(error) from error
+        except BaseException:
+            self.rollback()
+            raise
+        try:
+            self.commit()
+        except StorageUnavailable as error:
+            raise OperationalError(str(error)) from error
+
+    def _insert_events(
+        self,
+        c: SQLiteCursor,
+        stored_events: Sequence[StoredEvent],
+        *,
+        tracking: Tracking | None = None,
+        **_: Any,
+    ) -> Sequence[int]:
+        head = self.head_under_lock(c)
+        sealed = any(isinstance(event, Entry) for event in stored_events)
+        moment = self.time_under_lock(c, head) if sealed else ""
+        rows = list(self.seal(stored_events, head + 1, moment))
+        c.executemany(self.insert_events_statement, rows)
+        if tracking is not None:
+            self._insert_tracking(c, tracking)
+        if sealed:
+            self.remember_time(head + len(rows), moment)
+        return range(head + 1, head + 1 + len(rows))
+
+    # -- under the lock ----------------------------------------------------------------------------------------------
+
+    def head_under_lock(self, c: SQLiteCursor) -> int:
+        """The last position, 0 in an empty store."""
+        c.execute(self.select_max_notification_id_statement)
+        return c.fetchone()[0] or 0
+
+    def time_under_lock(self, c: SQLiteCursor, head: int) -> str:
+        """The time of the entries to be stored now: never before the last entry's. Raises ClockJumped."""
+        if self.clock is None:
+            raise RuntimeError("bind the recorder to an origin and a clock before it stores entries")
+        known, last = self._last_time
+        if known != head:  # the first write of this process, or somebody else wrote in between
+            last = self.clock.time_of(self._state_at(c, head)) if head else ""
+        return self.clock.next_time(last)
+
+    def remember_time(self, head: int, moment: str) -> None:
+        """The last entry is now `head`, of that time; forgotten again when the commit fails."""
+        self._last_time = (head, moment)
+
+    @staticmethod
+    def seconds_of(moment: str) -> float:
+        """Unix seconds of an entry's time."""
+        return parse_time(moment).timestamp()
+
+    def _state_at(self, c: SQLiteCursor, position: int) -> bytes:
+        c.execute(f"SELECT state FROM {self.events_table_name} WHERE rowid=?", (position,))
+        state: bytes = c.fetchone()[0]
+        return state
+
+    def seal(self, drafts: Iterable[Any], first: int, moment: str) -> Iterator[tuple[int, str, int, str, bytes]]:
+        """Rows of the events table, from position `first`. Entries are sealed; a plain StoredEvent (the library's own
+        test cases) stays opaque. Raises EntryTooLarge.
+        """
+        for position, draft in enumerate(drafts, first):
+            name = draft.originator_id
+            state = draft.seal(self.origin, position, moment) if type(draft) is Entry else draft.state
+            yield position, name if type(name) is str else name.hex, draft.originator_version, draft.topic, state
+
+
+def unavailable(error: BaseException) -> StorageUnavailable:
+    """Our trouble for a database that refuses."""
+    return StorageUnavailable("the event store refuses the write for now", reason=str(error))
