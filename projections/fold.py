@@ -1,0 +1,279 @@
+"""What each event changes: a pure fold over rows in dictionaries, without input or output.
+
+The caller decodes a batch, loads the rows that `Needs` asks for, folds event by event and stores what has changed.
+The same fold answers `as_of`: it runs over one trade's history up to a position.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from projections import events as ev
+from projections.position import EntryCorrupt
+from projections.rows import CompanyRow, Posting, TradeRow, TradeTerms, WalletRow
+
+_OPENING: Final = frozenset({"BookOpened", "CompanyRegistered", "WalletOpened", "BatchSigned", "TradeRecorded"})
+Pair = tuple[str, str, str]  # lesser company code, greater company code, currency
+
+
+class Needs:
+    """The aggregates that a batch changes and that an earlier batch has made."""
+
+    def __init__(self, heads: Iterable[ev.Head]) -> None:
+        made: set[str] = set()
+        self.companies: set[str] = set()
+        self.wallets: set[str] = set()
+        self.trades: set[str] = set()
+        kinds = {"T": self.trades, "C": self.companies, "W": self.wallets}
+        for head in heads:
+            if head.type in _OPENING:
+                made.add(head.aggregate_id)
+            elif head.aggregate_id not in made:
+                kinds[head.type[0]].add(head.aggregate_id)
+
+
+class Fold:
+    """The rows of a batch while events run over them.
+
+    `companies`, `wallets` and `trades` hold the rows by aggregate id; `changed_*` the ids that must be stored; `terms`
+    those of trades that are new in this batch; `entries`, `books` and `postings` grow by what each event adds.
+    """
+
+    def __init__(self, codec: ev.Codec) -> None:
+        self._data = codec.data
+        self.companies: dict[str, CompanyRow] = {}
+        self.wallets: dict[str, WalletRow] = {}
+        self.trades: dict[str, TradeRow] = {}
+        self.terms: dict[str, TradeTerms] = {}
+        self.changed_companies: set[str] = set()
+        self.changed_wallets: set[str] = set()
+        self.changed_trades: set[str] = set()
+        self.entries: list[tuple[Any, ...]] = []
+        self.books: list[tuple[Any, ...]] = []
+        self.postings: list[Posting] = []
+
+    def apply(self, head: ev.Head, leaf: bytes) -> None:
+        """One event. EntryCorrupt when it acts on something that was never made."""
+        reader, other, by, kept = _HANDLERS[head.type](self, head, self._data(head))
+        self.entries.append(
+            (
+                head.position, leaf, head.recorded_at, head.type, head.aggregate_id, head.version,
+                by, head.actor.subject, reader, other, kept,
+            )
+        )  # fmt: skip
+
+    # -- what handlers share -------------------------------------------------------------------------------------------
+
+    def trade(self, head: ev.Head) -> TradeRow:
+        """The row of the event's trade, marked as changed by it."""
+        row = self.trades.get(head.aggregate_id)
+        if row is None:
+            raise EntryCorrupt(
+                f"{head.type} at position {head.position} is about a trade never recorded", head.position
+            )
+        row.version, row.last_position, row.updated_at = head.version, head.position, head.recorded_at
+        self.changed_trades.add(row.id)
+        return row
+
+    def wallet(self, head: ev.Head) -> WalletRow:
+        """The row of the event's wallet, marked as changed by it."""
+        row = self.wallets.get(head.aggregate_id)
+        if row is None:
+            raise EntryCorrupt(f"{head.type} at position {head.position} is about a wallet never opened", head.position)
+        row.version, row.last_position, row.updated_at = head.version, head.position, head.recorded_at
+        self.changed_wallets.add(row.id)
+        return row
+
+    def company(self, head: ev.Head) -> CompanyRow:
+        """The row of the event's company, marked as changed by it."""
+        row = self.companies.get(head.aggregate_id)
+        if row is None:
+            raise EntryCorrupt(
+                f"{head.type} at position {head.position} is about a company never registered", head.position
+            )
+        row.version, row.last_position, row.updated_at = head.version, head.position, head.recorded_at
+        self.changed_companies.add(row.id)
+        return row
+
+    def post(self, head: ev.Head, row: TradeRow, units: int) -> None:
+        """The buyer owes the seller so many units more."""
+        self.postings.append(Posting(head.position, row.seller, row.buyer, row.currency, units))
+
+
+def pair_of(posting: Posting) -> tuple[Pair, int]:
+    """The pair whose balance a posting changes, and by how much, seen from the lesser code."""
+    if posting.seller < posting.buyer:
+        return (posting.seller, posting.buyer, posting.currency), posting.units
+    return (posting.buyer, posting.seller, posting.currency), -posting.units
+
+
+def running(postings: Iterable[Posting], balances: dict[Pair, int]) -> list[tuple[Any, ...]]:
+    """Rows of the table `postings`; `balances` (before the batch, by pair) are brought up to date."""
+    rows = []
+    for posting in postings:
+        pair, units = pair_of(posting)
+        balance = balances[pair] = balances.get(pair, 0) + units
+        rows.append((*pair, posting.position, str(units), str(balance)))
+    return rows
+
+
+# -- handlers: (fold, head, data) -> (reader, other reader, company that acted, data kept for the history) -------------
+
+_Readers = tuple[str | None, str | None, str, bytes | None]
+
+
+def _book_opened(fold: Fold, head: ev.Head, data: ev.BookOpened) -> _Readers:
+    previous = bytes(data.previous).decode()
+    fold.books.append(
+        (
+            head.position, head.log, data.chain_id, data.contract, data.log_key, data.promise_key,
+            None if previous == "null" else previous, head.recorded_at,
+        )
+    )  # fmt: skip
+    return None, None, head.actor.company, None
+
+
+def _company_registered(fold: Fold, head: ev.Head, data: ev.CompanyRegistered) -> _Readers:
+    at, now = head.position, head.recorded_at
+    fold.companies[head.aggregate_id] = CompanyRow(
+        at, head.aggregate_id, data.code, data.name, now, "active", "", head.version, at, now
+    )
+    fold.changed_companies.add(head.aggregate_id)
+    return None, None, head.actor.company, None
+
+
+def _company_state(state: str) -> Callable[[Fold, ev.Head, ev.Reason], _Readers]:
+    def handle(fold: Fold, head: ev.Head, data: ev.Reason) -> _Readers:
+        row = fold.company(head)
+        row.state, row.reason = state, data.reason
+        return None, None, head.actor.company, None
+
+    return handle
+
+
+def _wallet_opened(fold: Fold, head: ev.Head, data: ev.WalletOpened) -> _Readers:
+    at, now = head.position, head.recorded_at
+    fold.wallets[head.aggregate_id] = WalletRow(
+        at, head.aggregate_id, data.company, data.subject, data.custody, now, data.address, "active", "",
+        [(data.address, at)], head.version, at, now,
+    )  # fmt: skip
+    fold.changed_wallets.add(head.aggregate_id)
+    return data.company, None, head.actor.company, None
+
+
+def _key_rotated(fold: Fold, head: ev.Head, data: ev.WalletKeyRotated) -> _Readers:
+    row = fold.wallet(head)
+    row.address = data.new
+    row.keys.append((data.new, head.position))
+    return row.company, None, head.actor.company, None
+
+
+def _wallet_state(state: str) -> Callable[[Fold, ev.Head, ev.Reason], _Readers]:
+    def handle(fold: Fold, head: ev.Head, data: ev.Reason) -> _Readers:
+        row = fold.wallet(head)
+        row.state, row.reason = state, data.reason
+        return row.company, None, head.actor.company, None
+
+    return handle
+
+
+def _batch_signed(_: Fold, head: ev.Head, data: ev.BatchSigned) -> _Readers:
+    return data.company, None, head.actor.company, None
+
+
+def _trade_recorded(fold: Fold, head: ev.Head, data: ev.TradeRecorded) -> _Readers:
+    at, now, trade_id = head.position, head.recorded_at, head.aggregate_id
+    units = int(data.amount.units)
+    fold.trades[trade_id] = TradeRow(
+        at, trade_id, data.seller, data.buyer, data.amount.currency, units, "recorded", units,
+        "", "", 0, "", "", "", head.version, at, now,
+    )  # fmt: skip
+    fold.terms[trade_id] = TradeTerms(
+        data.recorded_by, data.traded_on, data.due_on, data.description, bytes(data.lines), data.reference,
+        data.digest, now,
+    )  # fmt: skip
+    fold.changed_trades.add(trade_id)
+    return data.seller, data.buyer, data.recorded_by, bytes(head.data)
+
+
+def _trade_confirmed(fold: Fold, head: ev.Head, data: ev.By) -> _Readers:
+    row = fold.trade(head)
+    row.state = "confirmed"
+    fold.post(head, row, row.amount)
+    return row.seller, row.buyer, data.by, bytes(head.data)
+
+
+def _trade_disputed(fold: Fold, head: ev.Head, data: ev.Disputed) -> _Readers:
+    row = fold.trade(head)
+    row.disputed_by, row.dispute_reason = data.by, data.reason
+    return row.seller, row.buyer, data.by, bytes(head.data)
+
+
+def _dispute_withdrawn(fold: Fold, head: ev.Head, data: ev.By) -> _Readers:
+    row = fold.trade(head)
+    row.disputed_by = row.dispute_reason = ""
+    return row.seller, row.buyer, data.by, bytes(head.data)
+
+
+def _settlement_proposed(fold: Fold, head: ev.Head, data: ev.Settlement) -> _Readers:
+    row = fold.trade(head)
+    row.proposed, row.proposed_by, row.proposed_on = int(data.amount.units), data.by, data.settled_on
+    return row.seller, row.buyer, data.by, bytes(head.data)
+
+
+def _trade_settled(fold: Fold, head: ev.Head, data: ev.Settlement) -> _Readers:
+    row = fold.trade(head)
+    units = int(data.amount.units)
+    if data.amount.currency != row.currency or units > row.open:
+        raise EntryCorrupt(
+            f"position {head.position} settles {units} {data.amount.currency} of {row.open} {row.currency} open",
+            head.position,
+        )
+    row.open -= units
+    row.proposed, row.proposed_by, row.proposed_on = 0, "", ""
+    if not row.open:
+        row.state = "settled"
+    fold.post(head, row, -units)
+    return row.seller, row.buyer, data.by, bytes(head.data)
+
+
+def _reversal_proposed(fold: Fold, head: ev.Head, data: ev.By) -> _Readers:
+    row = fold.trade(head)
+    row.reversal_by = data.by
+    return row.seller, row.buyer, data.by, bytes(head.data)
+
+
+def _trade_reversed(fold: Fold, head: ev.Head, data: ev.By) -> _Readers:
+    row = fold.trade(head)
+    if row.state == "confirmed":
+        fold.post(head, row, -row.amount)
+    row.state, row.open = "reversed", 0
+    row.proposed, row.proposed_by, row.proposed_on = 0, "", ""
+    return row.seller, row.buyer, data.by, bytes(head.data)
+
+
+def _note_added(fold: Fold, head: ev.Head, data: ev.By) -> _Readers:
+    row = fold.trade(head)
+    return row.seller, row.buyer, data.by, bytes(head.data)
+
+
+_HANDLERS: Final[dict[str, Callable[[Fold, ev.Head, Any], _Readers]]] = {
+    "BookOpened": _book_opened,
+    "CompanyRegistered": _company_registered,
+    "CompanySuspended": _company_state("suspended"),
+    "CompanyResumed": _company_state("active"),
+    "WalletOpened": _wallet_opened,
+    "WalletKeyRotated": _key_rotated,
+    "WalletFrozen": _wallet_state("frozen"),
+    "WalletUnfrozen": _wallet_state("active"),
+    "WalletClosed": _wallet_state("closed"),
+    "BatchSigned": _batch_signed,
+    "TradeRecorded": _trade_recorded,
+    "TradeConfirmed": _trade_confirmed,
+    "TradeDisputed": _trade_disputed,
+    "TradeDisputeWithdrawn": _dispute_withdrawn,
+    "TradeSettlementProposed": _settlement_proposed,
+    "TradeSettled": _trade_settled,
+    "TradeReversalProposed": _reversal_proposed,
+    "TradeReversed": _trade_reversed,
+    "TradeNoteAdded": _note_added,
+}

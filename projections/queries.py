@@ -1,0 +1,162 @@
+"""Questions about the book, companies, wallets and who may read what. Each takes a read connection and the viewer.
+
+A viewer is a company's code, or None for operators and auditors, who see everything. What a viewer may not see does
+not exist for it: None or an empty list. `store.reader()` gives a connection, `store.snapshot()` one for questions that
+must be answered at one position.
+"""
+
+import sqlite3
+from typing import Any, Final
+
+import msgspec
+
+from projections.store import progress
+from projections.views import BookView, CompanyView, KeyView, Page, WalletView
+
+MAX_LIMIT: Final = 1_000
+Viewer = str | None
+
+_COMPANY: Final = (
+    "SELECT code, name, state, reason, registered_at, updated_at, version, position, last_position FROM companies"
+)
+_WALLET: Final = (
+    "SELECT id, company, subject, address, custody, state, reason, keys, opened_at, updated_at, version, position,"
+    " last_position FROM wallets"
+)
+_keys = msgspec.json.Decoder(list[tuple[str, int]]).decode
+
+
+def position(connection: sqlite3.Connection) -> int:
+    """The position that this connection sees now; 0 at the beginning."""
+    return progress(connection, "entries")[0]
+
+
+def position_at(connection: sqlite3.Connection, time: str) -> int:
+    """The last position recorded at or before a time (format of `domain.entry.format_time`); 0 when there is none.
+
+    Times never decrease along positions, so bisection finds it in some twenty look-ups.
+    """
+    low, high = 0, position(connection)
+    while low < high:
+        middle = (low + high + 1) // 2
+        (at,) = connection.execute("SELECT recorded_at FROM entries WHERE position = ?", (middle,)).fetchone()
+        if at <= time:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def may_read(connection: sqlite3.Connection, viewer: Viewer, at: int) -> bool | None:
+    """Whether the viewer may read the entry at a position; None when the read models have no such entry (yet).
+
+    Trade entries are for seller and buyer, wallet and batch entries for their company, company and book entries for
+    everybody.
+    """
+    row = entry_row(connection, "reader, other_reader", at)
+    if row is None:
+        return None
+    return viewer is None or row[0] is None or viewer in row
+
+
+def readable(connection: sqlite3.Connection, viewer: Viewer, first: int, last: int) -> list[int]:
+    """The positions from `first` to `last` that the viewer may read, ascending."""
+    if viewer is None:
+        rows = connection.execute("SELECT position FROM entries WHERE position BETWEEN ? AND ?", (first, last))
+    else:
+        rows = connection.execute(
+            "SELECT position FROM entries WHERE position BETWEEN ? AND ?"
+            " AND (reader IS NULL OR reader = ? OR other_reader = ?)",
+            (first, last, viewer, viewer),
+        )
+    return [at for (at,) in rows.fetchall()]
+
+
+def entry_row(connection: sqlite3.Connection, columns: str, at: int) -> Any:
+    """Columns of the table `entries` at a position, or None; positions beyond 64 bits do not exist."""
+    if not 1 <= at < 2**63:
+        return None
+    return connection.execute(f"SELECT {columns} FROM entries WHERE position = ?", (at,)).fetchone()
+
+
+def book(connection: sqlite3.Connection) -> BookView | None:
+    """The opening of the book, the log's first entry; everybody may read it."""
+    row = connection.execute(
+        "SELECT origin, chain_id, contract, log_key, promise_key, previous, recorded_at, position FROM books"
+        " ORDER BY position LIMIT 1"
+    ).fetchone()
+    if row is None:
+        return None
+    origin, chain_id, contract, log_key, promise_key, previous, recorded_at, at = row
+    head = msgspec.Raw((previous or "null").encode())
+    return BookView(origin, chain_id, contract, log_key, promise_key, head, recorded_at, at)
+
+
+# -- companies: everybody may know who takes part ----------------------------------------------------------------------
+
+
+def company(connection: sqlite3.Connection, code: str) -> CompanyView | None:
+    """The company of that code."""
+    row = connection.execute(f"{_COMPANY} WHERE code = ?", (code,)).fetchone()
+    return None if row is None else CompanyView(*row)
+
+
+def companies(connection: sqlite3.Connection, *, after: int | None = None, limit: int = 100) -> Page[CompanyView]:
+    """Companies in order of registration; `after` is the `next` of the page before."""
+    limit = bounded_limit(limit)
+    rows = connection.execute(
+        f"{_COMPANY} WHERE position > ? ORDER BY position LIMIT ?", (after or 0, limit + 1)
+    ).fetchall()
+    items = [CompanyView(*row) for row in rows[:limit]]
+    return Page(items, items[-1].position if len(rows) > limit else None)
+
+
+# -- wallets: a company sees its own -----------------------------------------------------------------------------------
+
+
+def wallet(connection: sqlite3.Connection, viewer: Viewer, wallet_id: str) -> WalletView | None:
+    """The wallet of that id."""
+    return _visible(viewer, connection.execute(f"{_WALLET} WHERE id = ?", (wallet_id,)).fetchone())
+
+
+def wallet_of(connection: sqlite3.Connection, viewer: Viewer, company_code: str, subject: str) -> WalletView | None:
+    """The wallet of a company's user, by the user's pseudonym."""
+    return _visible(
+        viewer,
+        connection.execute(f"{_WALLET} WHERE company = ? AND subject = ?", (company_code, subject)).fetchone(),
+    )
+
+
+def wallets(
+    connection: sqlite3.Connection, viewer: Viewer, company_code: str, *, after: int | None = None, limit: int = 100
+) -> Page[WalletView]:
+    """A company's wallets in order of opening; `after` is the `next` of the page before."""
+    if viewer not in {None, company_code}:
+        return Page([], None)
+    limit = bounded_limit(limit)
+    rows = connection.execute(
+        f"{_WALLET} WHERE company = ? AND position > ? ORDER BY position LIMIT ?",
+        (company_code, after or 0, limit + 1),
+    ).fetchall()
+    items = [_wallet_view(row) for row in rows[:limit]]
+    return Page(items, items[-1].position if len(rows) > limit else None)
+
+
+def _visible(viewer: Viewer, row: Any) -> WalletView | None:
+    if row is None or viewer not in {None, row[1]}:
+        return None
+    return _wallet_view(row)
+
+
+def _wallet_view(row: Any) -> WalletView:
+    keys = _keys(row[7])
+    ends = [start for _, start in keys[1:]]
+    history = [KeyView(key, start, end) for (key, start), end in zip(keys, [*ends, None], strict=True)]
+    values = list(row)
+    values[7] = history
+    return WalletView(*values)
+
+
+def bounded_limit(limit: int) -> int:
+    """A page's size: at least one, at most `MAX_LIMIT`."""
+    return max(1, min(limit, MAX_LIMIT))
