@@ -28,9 +28,7 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         if not self.origin or not 0 <= self.size < SIZE_LIMIT or len(self.root) != HASH_BYTES:
-            raise CheckpointError(
-                f"checkpoint {self.origin!r}: size {self.size}, root of {len(self.root)} bytes"
-            )
+            raise CheckpointError(f"checkpoint {self.origin!r}: size {self.size}, root of {len(self.root)} bytes")
         if self.size == 0 and self.root != EMPTY_ROOT:
             raise CheckpointError(f"checkpoint {self.origin!r}: a root without leaves")
         if any(not line or "\n" in line for line in (self.origin, *self.extensions)):

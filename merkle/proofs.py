@@ -42,9 +42,7 @@ def verify_inclusion(index: int, size: int, leaf: bytes, path: Sequence[bytes], 
         raise ProofError("inclusion: the path leads to another root")
 
 
-def verify_consistency(
-    old_size: int, size: int, old_root: bytes, root: bytes, proof: Sequence[bytes]
-) -> None:
+def verify_consistency(old_size: int, size: int, old_root: bytes, root: bytes, proof: Sequence[bytes]) -> None:
     """Check that the tree of `old_size` leaves under `old_root` is a prefix of that of `size` under `root`.
 
     1. sizes ascend from 1, below 2**63, every hash 32 bytes long (an old size of 0 proves nothing: refused);
@@ -60,9 +58,7 @@ def verify_consistency(
     _climb_both(0, old_size - 1, size - 1, old_root, root, proof)
 
 
-def verify_subtree_inclusion(
-    index: int, start: int, end: int, leaf: bytes, path: Sequence[bytes], root: bytes
-) -> None:
+def verify_subtree_inclusion(index: int, start: int, end: int, leaf: bytes, path: Sequence[bytes], root: bytes) -> None:
     """Check that `leaf` is leaf `index` of the log, inside the subtree start..end-1 with that `root`."""
     if not is_subtree(start, end):
         raise ProofError(f"inclusion: [{start}, {end}) is no subtree")
@@ -84,14 +80,10 @@ def verify_subtree_consistency(
 
 def is_subtree(start: int, end: int) -> bool:
     """Whether start..end-1 is a subtree: empty, or `start` divisible by the least power of two >= width."""
-    return 0 <= start <= end < SIZE_LIMIT and (
-        start == end or start & ((1 << (end - start - 1).bit_length()) - 1) == 0
-    )
+    return 0 <= start <= end < SIZE_LIMIT and (start == end or start & ((1 << (end - start - 1).bit_length()) - 1) == 0)
 
 
-def _climb_both(
-    first: int, last: int, edge: int, old_root: bytes, root: bytes, proof: Sequence[bytes]
-) -> None:
+def _climb_both(first: int, last: int, edge: int, old_root: bytes, root: bytes, proof: Sequence[bytes]) -> None:
     """Hash from the last whole node of the old tree up to both roots.
 
     `first` and `last` are the leaves that bound the old tree, `edge` is the last leaf of the new one. With

@@ -53,7 +53,8 @@ def parse_tile(path: str) -> Tile:
     level = None if found["level"] == "entries" else int(found["level"])
     index = int(found["index"].replace("x", "").replace("/", ""))
     tile = Tile(level, index, int(found["width"] or TILE_WIDTH))
-    if tile.path != path or (level or 0) > MAX_LEVEL or index >= _INDEX_LIMIT:
+    outside = (level or 0) > MAX_LEVEL or index >= _INDEX_LIMIT or tile.width > TILE_WIDTH
+    if outside or tile.path != path:
         raise TileError(f"tile path {path[:80]!r} is malformed")
     return tile
 

@@ -139,9 +139,7 @@ class SqliteLogStore:
                 for number, hashes in rows:
                     width = min(position - count * TILE_WIDTH, TILE_WIDTH)
                     if number != count or width <= 0:
-                        raise self._damaged(
-                            min(number, count), f"missing or too many for position {position}"
-                        )
+                        raise self._damaged(min(number, count), f"missing or too many for position {position}")
                     if len(hashes) != width * HASH_BYTES:
                         raise self._damaged(number, f"{len(hashes)} bytes instead of {width * HASH_BYTES}")
                     count += 1
@@ -173,9 +171,7 @@ class SqliteLogStore:
             if last != previous_size:
                 raise LogConflictError(f"log store: the last checkpoint is {last}, not {previous_size}")
             if not last < checkpoint.size <= position:
-                raise LogStoreError(
-                    f"log store: checkpoint {checkpoint.size} after {last}, the log reaches {position}"
-                )
+                raise LogStoreError(f"log store: checkpoint {checkpoint.size} after {last}, the log reaches {position}")
             writer.execute(
                 "INSERT INTO checkpoints VALUES (?, ?, ?, ?)",
                 (checkpoint.size, checkpoint.root, checkpoint.note, checkpoint.signed_at),
@@ -203,9 +199,7 @@ class SqliteLogStore:
         return LogDamagedError(f"log store {self._path}: tile {tile}: {what}")
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(
-            self._path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        return sqlite3.connect(self._path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

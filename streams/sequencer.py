@@ -149,9 +149,7 @@ class Sequencer:
             return
         signed = parse_checkpoint(parse_note(last.note).text)
         if (signed.origin, signed.size, signed.root) != (self._origin, last.size, last.root):
-            raise ForkError(
-                f"{self._origin} checkpoint {last.size}, note of {signed.origin}", last.root, signed.root
-            )
+            raise ForkError(f"{self._origin} checkpoint {last.size}, note of {signed.origin}", last.root, signed.root)
         tree = self._tree
         ours = tree.root(last.size) if 0 < last.size <= tree.size else b""
         if ours != last.root:
@@ -160,9 +158,7 @@ class Sequencer:
         try:
             verify_consistency(last.size, tree.size, last.root, tree.root(), proof)
         except ProofError as broken:
-            raise ForkError(
-                f"{self._origin} checkpoint {last.size}: {broken}", tree.root(), last.root
-            ) from broken
+            raise ForkError(f"{self._origin} checkpoint {last.size}: {broken}", tree.root(), last.root) from broken
 
     def _show(self, last: StoredCheckpoint | None) -> None:
         self.view.show(self._tree, PublishedHead(last.size, last.root, last.note) if last else None)
