@@ -39,9 +39,13 @@ CUSTODIAL_SECONDS: Final = 3600  # our own signatures must be recorded within th
 
 
 class Unsigned(NamedTuple):
-    """What is to be signed: the event's type, its aggregate's id, its data without signatures, nonce and deadline."""
+    """What is to be signed, by which wallet's key at which address ("" where that is to be found out).
+
+    `data` is the event's data without signatures, `nonce` 0x and 64 hex digits, `deadline` Unix seconds.
+    """
 
     wallet: str
+    address: str
     event_type: str
     aggregate_id: str
     data: Mapping[str, Any]
@@ -158,14 +162,14 @@ class Authorship:
         data = {"wallet": wallet, "company": company, "root": root, "count": count}
         if given is None:
             batch = self._ids.uuid7()
-            message = Unsigned(wallet, "BatchSigned", batch, data, self._ids.nonce(), self._custodial_deadline())
+            message = Unsigned(wallet, first.wallet.address, "BatchSigned", batch, data, self._ids.nonce(), self._custodial_deadline())
             signed = (await self._signer.sign([message]))[0]
         else:
             if (given.root, given.count) != (root, count):
                 raise SignatureInvalid("the batch's root or count is not that of its lines", root=root, count=count)
             batch, proof = given.batch, given.signature
             require_live(proof.deadline, self._clock())
-            message = Unsigned(wallet, "BatchSigned", batch, data, proof.nonce, proof.deadline)
+            message = Unsigned(wallet, first.wallet.address, "BatchSigned", batch, data, proof.nonce, proof.deadline)
             signed = Signed(self._verifier.address_of(message, proof.value), proof.value)
         return c.SignBatch(batch=batch, company=company, root=root, count=count, signature=_signature(message, signed))
 
@@ -188,7 +192,7 @@ class Authorship:
         given = command.signature
         nonce = given.nonce if given else self._ids.nonce()
         deadline = given.deadline if given else self._custodial_deadline()
-        message = Unsigned(wallet.id, event_type, aggregate_id, data, nonce, deadline)
+        message = Unsigned(wallet.id, wallet.address, event_type, aggregate_id, data, nonce, deadline)
         plan = _Plan(order, wallet, message, given)
         if given is not None:
             require_live(given.deadline, self._clock())
@@ -260,7 +264,7 @@ class Authorship:
         expected: str | None,
     ) -> Signature:
         require_live(given.deadline, self._clock())
-        message = Unsigned(wallet, event_type, wallet, data, given.nonce, given.deadline)
+        message = Unsigned(wallet, "", event_type, wallet, data, given.nonce, given.deadline)
         address = self._verifier.address_of(message, given.value)
         if expected is not None and address != expected:
             raise wrong_signer(wallet, expected, address)
