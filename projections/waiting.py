@@ -13,6 +13,7 @@ from typing import Final
 from domain.errors import Overloaded
 
 MAX_WAITERS: Final = 20_000
+_SPARE: Final = 16
 
 
 class PositionBoard:
@@ -30,7 +31,7 @@ class PositionBoard:
         self._scheduled = False
         self._heap: list[tuple[int, int, asyncio.Future[bool]]] = []
         self._order = count()  # futures of one position need a tie-break
-        self._gone = 0
+        self._live = 0
 
     @property
     def position(self) -> int:
@@ -40,7 +41,7 @@ class PositionBoard:
     @property
     def waiters(self) -> int:
         """How many are waiting now."""
-        return len(self._heap) - self._gone
+        return self._live
 
     def publish(self, position: int) -> None:
         """Say that everything up to `position` can be read. From any thread; never blocks for long, never raises."""
@@ -78,20 +79,19 @@ class PositionBoard:
         heapq.heappush(self._heap, (min_position, next(self._order), future))
         if self._position >= min_position:  # published between the first look and the push, before the loop was known
             self._wake()
-        timer = loop.call_later(timeout_seconds, self._expire, future)
+        timer = loop.call_later(timeout_seconds, _expire, future)
+        self._live += 1
         try:
             return await future
-        except asyncio.CancelledError:
-            if future.cancelled():  # otherwise it was answered, and left the heap or was counted as gone, just before
-                self._forget()
-            raise
         finally:
             timer.cancel()
+            self._live -= 1
+            self._sweep()
 
     def _adopt(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop, self._scheduled = loop, False
         self._heap.clear()
-        self._gone = 0
+        self._live = 0
 
     def _wake(self) -> None:
         with self._lock:
@@ -99,20 +99,16 @@ class PositionBoard:
             position = self._position
         while self._heap and self._heap[0][0] <= position:
             future = heapq.heappop(self._heap)[2]
-            if future.done():
-                self._gone -= 1
-            else:
+            if not future.done():
                 future.set_result(True)
 
-    def _expire(self, future: asyncio.Future[bool]) -> None:
-        if not future.done():
-            future.set_result(False)
-            self._forget()
-
-    def _forget(self) -> None:
-        """One waiter in the heap is gone; sweep when half of them are."""
-        self._gone += 1
-        if self._gone * 2 > len(self._heap):
+    def _sweep(self) -> None:
+        """Waiters that gave up stay in the heap until they outnumber the others."""
+        if len(self._heap) > 2 * self._live + _SPARE:
             self._heap = [waiter for waiter in self._heap if not waiter[2].done()]
             heapq.heapify(self._heap)
-            self._gone = 0
+
+
+def _expire(future: asyncio.Future[bool]) -> None:
+    if not future.done():
+        future.set_result(False)
