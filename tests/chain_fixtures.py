@@ -1,0 +1,213 @@
+"""Real chains and keys for tests: the embedded node, anvil, a signer that holds its key in memory.
+
+Import the fixtures by name: `from tests.chain_fixtures import anvil, embedded_node  # noqa: F401`.
+"""
+
+import json
+import platform
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account import Account
+
+from chain.transactions import AnchorTx, DeployTx, RegisterLogTx, SignedTx, transaction_fields
+from tests.npm_tools import ROOT, install_once, require_npm
+from tests.rfc9162_reference import SparseTree, leaf_hash
+
+ANVIL_PACKAGE = "@foundry-rs/anvil@1.7.1"
+READY_SECONDS = 60
+CHAIN_ID = 20_260
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout_seconds: float = 30) -> Any:
+    """Waits for a truthy answer; fails with `what` when none comes."""
+    deadline = time.monotonic() + timeout_seconds
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {timeout_seconds} s in vain: {what}")
+        time.sleep(0.01)
+    return answer
+
+
+class KeySigner:
+    """Signs typed requests with a key of its own, as the signer process does."""
+
+    def __init__(self) -> None:
+        self._account = Account.create()
+        self.address: str = self._account.address
+        self.requests: list[AnchorTx | RegisterLogTx | DeployTx] = []
+
+    def _sign(self, request: AnchorTx | RegisterLogTx | DeployTx) -> SignedTx:
+        self.requests.append(request)
+        return self.sign_fields(transaction_fields(request))
+
+    def sign_fields(self, fields: dict[str, Any]) -> SignedTx:
+        """Signs any transaction, for tests that send what Daicho never would."""
+        signed = self._account.sign_transaction(fields)
+        return SignedTx(bytes(signed.raw_transaction), bytes(signed.hash))
+
+    sign_anchor = sign_deploy = sign_register_log = _sign
+
+
+class RpcNode:
+    """A node answering JSON-RPC on loopback."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def request(self, method: str, *parameters: Any) -> dict[str, Any]:
+        """One request, the whole response."""
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": parameters}).encode()
+        request = urllib.request.Request(self.url, body, {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer: dict[str, Any] = json.load(response)
+        return answer
+
+    def rpc(self, method: str, *parameters: Any) -> Any:
+        """One request's result; an error response fails the test."""
+        answer = self.request(method, *parameters)
+        assert "error" not in answer, answer
+        return answer["result"]
+
+
+class EmbeddedNode(RpcNode):
+    """The embedded node as a child process."""
+
+    def __init__(self, file: Path, *arguments: str, port: int = 0) -> None:
+        command = [sys.executable, "-m", "chain.node", str(file), "--port", str(port), "--end-with-parent"]
+        self.process = subprocess.Popen(
+            [*command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+        )
+        readable, _, _ = select.select([self.process.stdout], [], [], READY_SECONDS)
+        line = self.process.stdout.readline() if readable else b""
+        if not line:
+            self.process.kill()
+            _, errors = self.process.communicate()
+            raise NodeDidNotStartError(self.process.returncode, errors.decode())
+        self.ready = json.loads(line)
+        self.port: int = self.ready["port"]
+        super().__init__(f"http://127.0.0.1:{self.port}")
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Sends a signal and waits for the process to be gone. Returns its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        self.process.communicate(timeout=30)
+        return self.process.returncode
+
+
+class NodeDidNotStartError(Exception):
+    """The node ended before it was ready: exit code and what it wrote to standard error."""
+
+
+class AnvilNode(RpcNode):
+    """anvil as a child process, with hands on its chain."""
+
+    def __init__(self, binary: Path, *arguments: str) -> None:
+        port = free_port()
+        self.process = subprocess.Popen(
+            [binary, "--host", "127.0.0.1", "--port", str(port), "--silent", *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        super().__init__(f"http://127.0.0.1:{port}")
+        wait_until(self._answers, "anvil answers")
+
+    def _answers(self) -> bool:
+        # a leftover anvil on the port must not answer in place of this one
+        if self.process.poll() is not None:
+            pytest.fail(f"anvil ended: {self.process.stderr.read().decode()[-800:]}")
+        try:
+            return bool(self.request("eth_chainId"))
+        except OSError:
+            return False
+
+    def mine(self, blocks: int = 1) -> None:
+        """Mines what is pending, then empty blocks."""
+        before = int(self.rpc("eth_blockNumber"), 16)
+        self.rpc("anvil_mine", hex(blocks))
+        wait_until(lambda: int(self.rpc("eth_blockNumber"), 16) >= before + blocks, "the blocks are mined")
+
+    def end(self) -> None:
+        """Stops it."""
+        self.process.terminate()
+        self.process.communicate(timeout=30)
+
+
+def free_port() -> int:
+    """A port nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def anvil_binary() -> Path:
+    """anvil's binary, installed from npm on first use."""
+    npm = require_npm("anvil")
+    machine = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), platform.machine())
+    cache = ROOT / "build" / "anvil"
+    package = f"anvil-{platform.system().lower()}-{machine}"
+    binary = cache / "node_modules" / "@foundry-rs" / package / "bin" / "anvil"
+    command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(cache)]
+    install_once(cache, [*command, ANVIL_PACKAGE], binary)
+    return binary
+
+
+@pytest.fixture
+def publisher() -> KeySigner:
+    """A key of its own for each test; `embedded_node` funds it at genesis, `anvil` by decree."""
+    return KeySigner()
+
+
+@pytest.fixture
+def embedded_node(tmp_path: Path, publisher: KeySigner) -> Iterator[EmbeddedNode]:
+    """A fresh embedded node on tmp_path/chain.db."""
+    node = EmbeddedNode(tmp_path / "chain.db", "--chain-id", str(CHAIN_ID), "--fund", publisher.address)
+    yield node
+    node.end()
+
+
+@pytest.fixture
+def anvil(publisher: KeySigner) -> Iterator[AnvilNode]:
+    """A fresh anvil that mines when told to."""
+    node = AnvilNode(anvil_binary(), "--no-mining", "--slots-in-an-epoch", "1", "--timestamp", str(int(time.time())))
+    node.rpc("anvil_setBalance", publisher.address, hex(10**21))
+    yield node
+    node.end()
+
+
+class GrowingLog:
+    """A log for tests: leaves are added, roots and proofs come from the reference. A HeadSource."""
+
+    def __init__(self, leaves: int = 0, name: bytes = b"leaf") -> None:
+        self._name = name
+        self.leaves: list[bytes] = []
+        self.add(leaves)
+
+    def add(self, count: int) -> None:
+        """Appends `count` leaves."""
+        first = len(self.leaves)
+        self.leaves += [leaf_hash(self._name + str(n).encode()) for n in range(first, first + count)]
+        self._tree = SparseTree((), self.leaves)
+
+    def latest(self) -> tuple[int, bytes]:
+        """Size and root."""
+        return len(self.leaves), self.root(len(self.leaves))
+
+    def root(self, size: int) -> bytes:
+        """Root over the first `size` leaves."""
+        return self._tree.root(size)
+
+    def proof(self, old: int, new: int) -> list[bytes]:
+        """Consistency proof from the older to the newer size."""
+        return self._tree.consistency(old, new)
