@@ -14,7 +14,7 @@ from merkle.hashing import leaf_hash, leaf_hashes
 from merkle.notes import Ed25519Signer
 from merkle.proofs import verify_consistency, verify_inclusion
 from storage.log_store import LogConflictError, SqliteLogStore
-from streams.processor import ForkError, GapError, ProcessorError, Record, fresh
+from streams.processor import ForkError, GapError, Record
 from streams.sequencer import Sequencer
 
 ORIGIN = "daicho.invalid/3f9c"
@@ -127,25 +127,6 @@ def test_a_gap_stops_everything(store: SqliteLogStore, signer: Ed25519Signer, ga
     with pytest.raises(GapError):
         sequencer.process(gapped)
     assert sequencer.position() == store.position() == (20, leaf_hash(ENTRIES[19]))
-
-
-def test_a_processor_that_knows_only_its_last_hash_still_sees_a_fork_there() -> None:
-    reached = (3, leaf_hash(ENTRIES[2]))
-    assert fresh(records(1, 5), reached) == records(4, 5)
-    assert fresh([(2, b"cannot be told"), *records(3, 4)], reached) == records(4, 4)
-    assert fresh([], reached) == []
-    assert fresh(records(1, 2), (0, b"")) == records(1, 2)
-    with pytest.raises(ForkError) as fork:
-        fresh([(3, b"rewritten")], reached)
-    assert (fork.value.what, fork.value.ours, fork.value.theirs) == (
-        "position 3",
-        leaf_hash(ENTRIES[2]),
-        leaf_hash(b"rewritten"),
-    )
-    with pytest.raises(GapError) as gap:
-        fresh(records(5, 6), reached)
-    assert (gap.value.expected, gap.value.found) == (4, 5)
-    assert isinstance(gap.value, ProcessorError)
 
 
 # ---- publishing
