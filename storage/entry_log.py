@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from domain.entry import decode_envelope
 from domain.errors import StorageUnavailable
@@ -12,6 +12,16 @@ from domain.orders import KnownCommand, Receipt
 from storage.claims import known_commands, taken_claims
 
 _CACHE_KIB: Final = 8192
+
+
+class StoredRow(NamedTuple):
+    """A row of the events table: the entry's bytes and what the row says beside them."""
+
+    position: int
+    aggregate_id: str
+    version: int
+    topic: str
+    state: bytes
 
 
 class SqliteEntryLog:
@@ -38,6 +48,15 @@ class SqliteEntryLog:
             f"SELECT rowid, state FROM {self._table} WHERE rowid>=? ORDER BY rowid LIMIT ?", (start, limit)
         )
         return rows.fetchall()
+
+    def rows(self, start: int, limit: int) -> list[StoredRow]:
+        """Whole rows as they lie on disk, for audits."""
+        found = self._cursor().execute(
+            f"SELECT rowid, originator_id, originator_version, topic, state FROM {self._table} "
+            "WHERE rowid>=? ORDER BY rowid LIMIT ?",
+            (start, limit),
+        )
+        return [StoredRow(*row) for row in found]
 
     def get(self, position: int) -> bytes | None:
         """The entry at a position, or None."""

@@ -154,6 +154,12 @@ class SqliteLogStore:
         """The newest signed checkpoint, None before the first."""
         return self._checkpoint("ORDER BY size DESC LIMIT 1")
 
+    def checkpoints(self) -> Iterator[StoredCheckpoint]:
+        """Every signed checkpoint, smallest first, as of now."""
+        with self._translated(), self._reading:
+            rows = self._reader.execute("SELECT size, root, note, signed_at FROM checkpoints ORDER BY size").fetchall()
+        return (StoredCheckpoint(*row) for row in rows)
+
     def checkpoint_at_least(self, size: int) -> StoredCheckpoint | None:
         """The smallest signed checkpoint that covers `size` leaves, None when none does yet."""
         return self._checkpoint("WHERE size >= ? ORDER BY size LIMIT 1", size)

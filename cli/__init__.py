@@ -1,0 +1,1 @@
+"""The `daicho` command: settings and all wiring. May import everything; nothing imports it."""
