@@ -1,0 +1,237 @@
+"""vault.db: sealed keys and subjects, the last signed head and the audit rows, in one SQLite file.
+
+Holds ciphertext only. `secure_delete` and a truncated write-ahead log make an erasure reach the disk, not
+just the index: a destroyed data key must not survive in a free page.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_BUSY_TIMEOUT_SECONDS = 10.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS identity(
+  id INTEGER PRIMARY KEY CHECK(id = 1),
+  origin TEXT NOT NULL, chain_id INTEGER NOT NULL, contract TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS keys(
+  purpose TEXT NOT NULL, owner TEXT NOT NULL, version INTEGER NOT NULL, address TEXT NOT NULL,
+  rotation TEXT NOT NULL, kek INTEGER NOT NULL, wrap_nonce BLOB NOT NULL, wrapped_key BLOB NOT NULL,
+  nonce BLOB NOT NULL, ciphertext BLOB NOT NULL,
+  PRIMARY KEY(purpose, owner, version), UNIQUE(purpose, owner, address), UNIQUE(purpose, owner, rotation)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS keys_kek ON keys(kek);
+CREATE TABLE IF NOT EXISTS head(
+  id INTEGER PRIMARY KEY CHECK(id = 1), size INTEGER NOT NULL, root BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS subjects(
+  pseudonym TEXT PRIMARY KEY, lookup BLOB UNIQUE,
+  kek INTEGER NOT NULL, wrap_nonce BLOB NOT NULL, wrapped_key BLOB NOT NULL,
+  nonce BLOB NOT NULL, ciphertext BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS subjects_kek ON subjects(kek);
+CREATE TABLE IF NOT EXISTS audit(
+  seq INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, who TEXT NOT NULL, purpose TEXT NOT NULL,
+  owner TEXT NOT NULL, digest BLOB NOT NULL
+) STRICT;
+"""
+_KEY = "purpose, owner, version, address, rotation, kek, wrap_nonce, wrapped_key, nonce, ciphertext"
+_SUBJECT = "pseudonym, kek, wrap_nonce, wrapped_key, nonce, ciphertext"
+_ERASED = "kek = 0, wrap_nonce = x'', wrapped_key = x'', nonce = x'', ciphertext = x''"
+
+_AUDIT = "INSERT INTO audit(at_ms, who, purpose, owner, digest) VALUES(?, ?, ?, ?, ?)"
+_PIN = (
+    "INSERT INTO identity VALUES(1, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET contract = excluded.contract"
+    " WHERE origin = excluded.origin AND chain_id = excluded.chain_id AND contract IN ('', excluded.contract)"
+)
+
+KeyRow = tuple[str, str, int, str, str, int, bytes, bytes, bytes, bytes]
+SubjectRow = tuple[str, int, bytes, bytes, bytes, bytes]
+AuditRow = tuple[int, str, str, str, bytes]
+
+
+class _OutrunError(Exception):
+    """Somebody else wrote what this transaction took for granted."""
+
+
+class SqliteVaultStore:
+    """The vault's file. One connection, usable from any thread; several processes may have it open."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file (mode 0600)."""
+        path.touch(mode=0o600, exist_ok=True)
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA secure_delete = ON")
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def identity(self) -> tuple[str, int, str] | None:
+        """Origin, chain id and contract, or None."""
+        rows = self._rows("SELECT origin, chain_id, contract FROM identity")
+        return rows[0] if rows else None
+
+    def key(self, purpose: str, owner: str, address: str) -> KeyRow | None:
+        """One key by its address."""
+        where = "purpose = ? AND owner = ? AND address = ?"
+        rows = self._rows(f"SELECT {_KEY} FROM keys WHERE {where}", purpose, owner, address)
+        return rows[0] if rows else None
+
+    def keys(self, purpose: str, owner: str) -> list[KeyRow]:
+        """Every version of a key, oldest first."""
+        where = "purpose = ? AND owner = ? ORDER BY version"
+        return self._rows(f"SELECT {_KEY} FROM keys WHERE {where}", purpose, owner)
+
+    def head(self) -> tuple[int, bytes]:
+        """Size and root of the last checkpoint signed, (0, b"") before the first."""
+        rows = self._rows("SELECT size, root FROM head")
+        return rows[0] if rows else (0, b"")
+
+    def commit(
+        self,
+        identity: tuple[str, int, str] | None,
+        keys: Sequence[KeyRow],
+        head: tuple[int, bytes, int, bytes] | None,
+        audit: Sequence[AuditRow],
+    ) -> bool:
+        """Write all in one transaction, or nothing and False when somebody else was faster (see chain.vault).
+
+        A crash inside leaves nothing; the write-ahead log is synced before this returns.
+        """
+        try:
+            with self._transaction() as db:
+                if identity is not None:
+                    _require(db.execute(_PIN, identity).rowcount == 1)
+                db.executemany(f"INSERT INTO keys({_KEY}) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", keys)
+                if head is not None:
+                    last = db.execute("SELECT size, root FROM head").fetchone() or (0, b"")
+                    _require(last == head[:2])
+                    db.execute("INSERT OR REPLACE INTO head VALUES(1, ?, ?)", head[2:])
+                db.executemany(_AUDIT, audit)
+        except (_OutrunError, sqlite3.IntegrityError):
+            return False
+        return True
+
+    def stale_keys(self, kek: int, limit: int) -> list[KeyRow]:
+        """Up to `limit` keys whose data key is not wrapped by master key `kek`."""
+        return self._rows(f"SELECT {_KEY} FROM keys WHERE kek NOT IN (0, ?) LIMIT ?", kek, limit)
+
+    def stale_subjects(self, kek: int, limit: int) -> list[SubjectRow]:
+        """Up to `limit` subjects whose data key is not wrapped by master key `kek`."""
+        return self._rows(f"SELECT {_SUBJECT} FROM subjects WHERE kek NOT IN (0, ?) LIMIT ?", kek, limit)
+
+    def replace_wrapping(
+        self,
+        keys: Sequence[tuple[int, bytes, bytes, str, str, int, bytes]],
+        subjects: Sequence[tuple[int, bytes, bytes, str, bytes]],
+        audit: AuditRow,
+    ) -> None:
+        """Put rewrapped data keys in place: (kek, nonce, wrapped key, primary key, wrapped key replaced).
+
+        One transaction a batch: a crash leaves the earlier batches done and the rest to be found again by its
+        version. A row that was erased meanwhile stays erased.
+        """
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE keys SET kek = ?, wrap_nonce = ?, wrapped_key = ?"
+                " WHERE purpose = ? AND owner = ? AND version = ? AND wrapped_key = ?",
+                keys,
+            )
+            db.executemany(
+                "UPDATE subjects SET kek = ?, wrap_nonce = ?, wrapped_key = ? WHERE pseudonym = ? AND wrapped_key = ?",
+                subjects,
+            )
+            db.execute(_AUDIT, audit)
+
+    def count_by_master_key(self) -> dict[int, int]:
+        """How many sealed rows each master key version wraps."""
+        both = "SELECT kek FROM keys UNION ALL SELECT kek FROM subjects"
+        return dict(self._rows(f"SELECT kek, count(*) FROM ({both}) WHERE kek > 0 GROUP BY kek ORDER BY kek"))
+
+    def sample(self, limit: int) -> tuple[list[KeyRow], list[SubjectRow]]:
+        """Up to `limit` keys and `limit` subjects, picked at random."""
+        some = "WHERE kek > 0 ORDER BY random() LIMIT ?"
+        keys = self._rows(f"SELECT {_KEY} FROM keys {some}", limit)
+        return keys, self._rows(f"SELECT {_SUBJECT} FROM subjects {some}", limit)
+
+    def erase_keys(self, purpose: str, owner: str, audit: AuditRow) -> int:
+        """Destroy every version of a key; how many there were. Idempotent."""
+        return self._erase("keys", "purpose = ? AND owner = ?", (purpose, owner), audit)
+
+    def subject_by_lookup(self, lookup: bytes) -> str | None:
+        """The pseudonym under a look-up key of 32 bytes."""
+        rows = self._rows("SELECT pseudonym FROM subjects WHERE lookup = ?", lookup)
+        return rows[0][0] if rows else None
+
+    def subject(self, pseudonym: str) -> SubjectRow | None:
+        """One sealed subject, None when unknown or erased."""
+        rows = self._rows(f"SELECT {_SUBJECT} FROM subjects WHERE pseudonym = ? AND kek > 0", pseudonym)
+        return rows[0] if rows else None
+
+    def add_subject(self, lookup: bytes, row: SubjectRow) -> str:
+        """Store a subject unless its look-up key exists; the pseudonym that stands there afterwards.
+
+        On disk before it returns: a crash before leaves nothing, a crash after leaves a pseudonym that the
+        next look-up finds.
+        """
+        with self._transaction() as db:
+            db.execute(
+                f"INSERT INTO subjects(lookup, {_SUBJECT}) VALUES(?, ?, ?, ?, ?, ?, ?) ON CONFLICT(lookup) DO NOTHING",
+                (lookup, *row),
+            )
+            found = db.execute("SELECT pseudonym FROM subjects WHERE lookup = ?", (lookup,)).fetchone()
+        pseudonym: str = found[0]
+        return pseudonym
+
+    def erase_subject(self, pseudonym: str, audit: AuditRow) -> bool:
+        """Destroy a subject's data key and look-up key; the pseudonym stays. False when there was none."""
+        return self._erase("subjects", "pseudonym = ?", (pseudonym,), audit, ", lookup = NULL") > 0
+
+    def audit_rows(self, after: int = 0, limit: int = 1_000) -> list[tuple[int, int, str, str, str, bytes]]:
+        """Audit rows in order: number, unix milliseconds, who, purpose, owner, digest."""
+        columns = "seq, at_ms, who, purpose, owner, digest"
+        return self._rows(f"SELECT {columns} FROM audit WHERE seq > ? ORDER BY seq LIMIT ?", after, limit)
+
+    def _erase(self, table: str, where: str, values: tuple[str, ...], audit: AuditRow, also: str = "") -> int:
+        """Overwrite the sealed columns, then empty the write-ahead log, which still holds the old page.
+
+        A crash between the two leaves the log to be emptied by the next erasure or the next orderly close.
+        """
+        with self._transaction() as db:
+            erased = db.execute(f"UPDATE {table} SET {_ERASED}{also} WHERE {where} AND kek > 0", values).rowcount
+            if erased:
+                db.execute(_AUDIT, audit)
+        with self._lock:
+            (busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise TimeoutError("erased, but a reader keeps the write-ahead log: erase again to empty it")
+        return erased
+
+    def _rows(self, statement: str, *values: object) -> list[Any]:
+        with self._lock:
+            return self._db.execute(statement, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+
+def _require(as_expected: bool) -> None:
+    if not as_expected:
+        raise _OutrunError
