@@ -9,7 +9,7 @@ from daicho_verify.notes import Checkpoint, parse_checkpoint
 
 FORMAT = "daicho-evidence/1"
 MAX_BUNDLE_BYTES = 16 << 20
-_MAX_WALLET_ENTRIES = 10_000
+_MAX_WALLET_ENTRIES = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NoReturn
 
@@ -16,6 +17,9 @@ MAX_DEPTH = 32
 MAX_PROOF_HASHES = 64
 _MAX_DIGITS = 20
 _MAX_TEXT = 1 << 20
+# An unterminated string counts to the end of the text, so that each byte is looked at once only.
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
 
 
 class _RuleError(ValueError):
@@ -25,8 +29,7 @@ class _RuleError(ValueError):
 def _pairs(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise _RuleError(f"has the key {twice!a} twice")
     return result
 
@@ -41,23 +44,32 @@ def _refuse_float(text: str) -> NoReturn:
     raise _RuleError(f"holds {text[:40]}, which is not an integer")
 
 
-def _walk(value: object, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise _RuleError("is nested too deeply")
+def _check_depth(data: bytes) -> None:
+    """Refuse deep nesting before the parser sees it: its recursion could exhaust the stack and end the process."""
+    depth = 0
+    for bracket in _BRACKET.finditer(_STRING.sub(b"", data)):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise _RuleError("is nested too deeply")
+
+
+def _check_text(value: object) -> None:
+    """Refuse lone surrogates, which no UTF-8 can hold: UnicodeEncodeError."""
     if isinstance(value, str):
-        value.encode()  # UnicodeEncodeError (a ValueError) for a lone surrogate
+        value.encode()
     elif isinstance(value, list):
         for item in value:
-            _walk(item, depth + 1)
+            _check_text(item)
     elif isinstance(value, dict):
         for key, item in value.items():
             key.encode()
-            _walk(item, depth + 1)
+            _check_text(item)
 
 
 def parse(data: bytes, field: str) -> object:
     """Parse one JSON text; raises MalformedError naming `field` and the broken rule."""
     try:
+        _check_depth(data)
         value: object = json.loads(
             data.decode(),
             object_pairs_hook=_pairs,
@@ -65,13 +77,11 @@ def parse(data: bytes, field: str) -> object:
             parse_float=_refuse_float,
             parse_constant=_refuse_float,
         )
-        _walk(value, 0)
+        _check_text(value)
     except _RuleError as error:
         raise MalformedError(field, str(error)) from None
     except UnicodeError:
         raise MalformedError(field, "must be UTF-8 without lone surrogates") from None
-    except RecursionError:
-        raise MalformedError(field, "is nested too deeply") from None
     except ValueError as error:
         raise MalformedError(field, f"must be one whole JSON text ({error})") from None
     return value
