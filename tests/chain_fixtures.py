@@ -1,6 +1,7 @@
 """Real chains and keys for tests: the embedded node, anvil, a signer that holds its key in memory.
 
-Import the fixtures by name: `from tests.chain_fixtures import anvil, embedded_node  # noqa: F401`.
+A test module asks for the fixtures with `pytest_plugins = ("tests.chain_fixtures",)`. PYTEST_DONT_REWRITE: the same
+module is imported for its classes, too late for pytest to rewrite it.
 """
 
 import json
@@ -101,8 +102,14 @@ class EmbeddedNode(RpcNode):
         """Sends a signal and waits for the process to be gone. Returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(how)
-        self.process.communicate(timeout=30)
-        return self.process.returncode
+        code = self.process.wait(timeout=30)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            pipe.close()
+        return code
+
+    def let_go(self) -> None:
+        """Closes the pipe whose end tells the node that its parent is gone."""
+        self.process.stdin.close()
 
 
 class NodeDidNotStartError(Exception):

@@ -48,9 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     logging.getLogger("eth").setLevel(logging.WARNING)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    # uvicorn raises the signal that stopped it once more; by then everything is closed
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    signal.signal(signal.SIGINT, lambda *_: None)
     if arguments.end_with_parent:
         end_with_parent()
     # py-evm takes a second to import: arguments are checked first
@@ -67,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (NodeError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_FILE
+    # uvicorn raises the signal that stopped it once more; by then everything is closed
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    signal.signal(signal.SIGINT, lambda *_: None)
     port: int = listener.getsockname()[1]
     serve(evm, listener, lambda: announce(port=port, chain_id=evm.chain_id, read_only=evm.read_only))
     return 0

@@ -6,6 +6,7 @@ rebinding) and the content type JSON (cross-site forms). Nothing is sent that wo
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
@@ -21,6 +22,7 @@ BODY_TIMEOUT_SECONDS: Final = 10
 KEEP_ALIVE_SECONDS: Final = 30
 MAX_CONNECTIONS: Final = 64
 SHUTDOWN_SECONDS: Final = 3
+CHAIN_STACK_BYTES: Final = 256 * 1024 * 1024  # address space only; pages are taken as they are touched
 LOOPBACK_NAMES: Final = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 Message = dict[str, Any]
@@ -46,8 +48,7 @@ class RpcApp:
 
     def __init__(self, evm: Evm) -> None:
         self._evm = evm
-        # one thread: py-evm and its database are not safe with more
-        self._chain_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chain")
+        self._chain_thread = _deep_thread()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answers one HTTP request; anything else (websockets, lifespan) is not spoken."""
@@ -85,6 +86,21 @@ class RpcApp:
         """Waits for the request that is running and closes the chain file."""
         self._chain_thread.submit(self._evm.close)
         self._chain_thread.shutdown(wait=True)
+
+
+def _deep_thread() -> ThreadPoolExecutor:
+    """One thread, for py-evm and its database are not safe with more, and with room for deep recursion.
+
+    py-evm raises Python's recursion limit tenfold: with a usual stack, nested JSON or nested calls would end
+    the process where they should end in an error.
+    """
+    usual_size = threading.stack_size(CHAIN_STACK_BYTES)
+    try:
+        executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chain")
+        executor.submit(int).result()  # the thread starts now, while the size holds
+    finally:
+        threading.stack_size(usual_size)
+    return executor
 
 
 async def _read(receive: Receive) -> bytes:
