@@ -61,14 +61,18 @@ class SqliteVaultStore:
     """The vault's file. One connection, usable from any thread; several processes may have it open."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file (mode 0600)."""
+        """Open or create the file (mode 0600); OSError when it is no vault."""
         path.touch(mode=0o600, exist_ok=True)
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA secure_delete = ON")
-        self._db.executescript(_SCHEMA)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute("PRAGMA secure_delete = ON")
+            self._db.executescript(_SCHEMA)
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise OSError(f"{path} cannot be used as a vault: {error}") from None
 
     def close(self) -> None:
         """Close the file."""
