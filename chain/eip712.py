@@ -25,6 +25,10 @@ __all__ = ["BadSignature", "TypedSigner", "assert_fast_crypto", "recover_address
 _SIGNATURE: Final = re.compile(r"0x[0-9a-f]{130}\Z")
 _HALF_ORDER: Final = ORDER // 2
 _DIGEST_BYTES: Final = 32
+# fields with few values that come again and again: their hashes are kept
+_REPEATING: Final = frozenset(
+    {"book", "by", "recordedBy", "seller", "buyer", "currency", "tradedOn", "dueOn", "settledOn", "company", "custody"}
+)
 _V_OFFSET: Final = 27  # v is 27 or 28 (Ethereum yellow paper, appendix F); 0 and 1 are another spelling of the same
 _cached_text = lru_cache(maxsize=4_096)(lambda text: keccak(text.encode()))
 
@@ -113,12 +117,12 @@ class TypedSigner:
                 words.append(value)
             elif isinstance(value, int):
                 words.append(value.to_bytes(32, "big"))
-            elif kind == "address":
-                words.append(bytes(12) + bytes.fromhex(value[2:]))
-            elif name in {"book", "by", "currency"}:  # few values, seen again and again
+            elif name in _REPEATING:
                 words.append(_cached_text(value))
-            else:
+            elif kind == "string":
                 words.append(keccak(value.encode()))
+            else:
+                words.append(bytes(12) + bytes.fromhex(value[2:]))
         return keccak(self._prefix + keccak(b"".join(words)))
 
     def address_of(self, digest: bytes, signature: str) -> str:

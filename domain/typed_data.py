@@ -146,10 +146,6 @@ _SIGNED_DATA: Final = {
     event_type: frozenset(f.source.split(".")[1] for f in primary.fields if f.source.startswith("data."))
     for event_type, primary in PRIMARY_TYPES.items()
 }
-_PATHS: Final = {
-    event_type: tuple((f.type, f.name, tuple(f.source.split(".")), f.hashed) for f in primary.fields)
-    for event_type, primary in PRIMARY_TYPES.items()
-}
 
 
 def typed_message(
@@ -165,24 +161,17 @@ def typed_message(
         raise TypedDataError(f"{event_type}: no such signed event type")
     if unknown := data.keys() - _SIGNED_DATA[event_type] - primary.unsigned - _SIGNATURES:
         raise TypedDataError(f"{event_type}: {min(unknown)} is not covered by the signature")
-    context = {
-        "origin": origin,
-        "aggregate_id": aggregate_id,
-        "nonce": nonce,
-        "deadline": deadline,
-        "data": data,
-    }
+    context = {"origin": origin, "aggregate_id": aggregate_id, "nonce": nonce, "deadline": deadline}
     values: list[tuple[str, str, Value]] = []
-    for kind, name, path, hashed in _PATHS[event_type]:
-        found: Any = context
+    for kind, name, convert, path in _STEPS[event_type]:
         try:
-            for step in path:
+            found: Any = data[path[1]] if path[0] == "data" else context[path[0]]
+            for step in path[2:]:
                 found = found[step]
-            value: Value = hashlib.sha256(canonical(found)).digest() if hashed else _CONVERT[kind](found)
+            values.append((kind, name, convert(found)))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             reason = "is missing" if isinstance(error, KeyError) else f"is no {kind}"
             raise TypedDataError(f"{event_type}: {'.'.join(path)} {reason}") from None
-        values.append((kind, name, value))
     return TypedMessage(primary, tuple(values))
 
 
@@ -258,11 +247,21 @@ def _address(value: Any) -> str:
     return value
 
 
+def _hashed(value: Any) -> bytes:
+    return hashlib.sha256(canonical(value)).digest()
+
+
 _CONVERT: Final[Mapping[str, Callable[[Any], Value]]] = {
     "string": _text,
     "uint256": _uint256,
     "bytes32": _bytes32,
     "address": _address,
+}
+_STEPS: Final = {
+    event_type: tuple(
+        (f.type, f.name, _hashed if f.hashed else _CONVERT[f.type], tuple(f.source.split("."))) for f in primary.fields
+    )
+    for event_type, primary in PRIMARY_TYPES.items()
 }
 
 
