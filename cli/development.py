@@ -25,6 +25,11 @@ from jwt.algorithms import OKPAlgorithm
 from chain.master_key import create_master_key_file
 from storage.folder import DataFolder
 
+
+class NotStarted(Exception):
+    """The data folder has no development secrets yet."""
+
+
 KEY_ID: Final = "development"
 SCOPES: Final = ("operator", "trade:write", "trade:read", "wallet:write", "audit:read", "anchor:now")
 
@@ -67,7 +72,9 @@ def master_key_file(folder: DataFolder) -> Path:
 def make_token(
     folder: DataFolder, *, issuer: str, audience: str, subject: str, company: str, scopes: Sequence[str], seconds: int
 ) -> str:
-    """A token of the development issuer. Raises FileNotFoundError before the first start of the service."""
+    """A token of the development issuer. Raises NotStarted before the first start of the service."""
+    if not issuer_file(folder).exists():
+        raise NotStarted(f"there is no token issuer in {folder.path}: start the service first (daicho serve)")
     now = int(time.time())
     claims: dict[str, Any] = {
         "iss": issuer,

@@ -1,0 +1,82 @@
+"""`daicho check`: re-derive everything and name the first position that differs."""
+
+from pathlib import Path
+
+from rich.progress import TaskID
+
+from cli.checking.chain_heads import heads_of_node
+from cli.checking.findings import Report
+from cli.checking.run import run_check
+from cli.screen import console, escaped, print_json, progress_bar
+from cli.settings import load_settings
+from storage.folder import DataFolder
+
+PARTS = ("entries", "tree", "checkpoints", "anchors", "contract", "projections", "signatures")
+
+
+def check(*, data: Path | None = None, signatures: bool = False, rpc: str = "", json: bool = False) -> int:
+    """Re-derive events, entries, tree, checkpoints, anchors and read models, beside a running service.
+
+    Exit code 0: everything agrees. 1: something differs. 2: there is nothing to check.
+
+    Parameters
+    ----------
+    data
+        The data folder.
+    signatures
+        Check every signature, too (a tenth of a millisecond each).
+    rpc
+        URL of an EVM node whose contract events are compared (default: none).
+    json
+        Print one JSON object.
+    """
+    folder = DataFolder(load_settings(data_dir=data).data_dir)
+    heads = heads_of_node(rpc) if rpc else None
+    with progress_bar(shown=not json) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(part: str, done: int, total: int) -> None:
+            task = tasks.get(part)
+            if task is None:
+                task = tasks[part] = bar.add_task(part, total=total)
+            bar.update(task, completed=done, total=total)
+
+        report = run_check(folder, signatures=signatures, progress=show, chain_heads=heads)
+    if json:
+        print_json(as_json(report))
+    else:
+        show_report(report)
+    return 1 if report.findings else 0
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """The report for machines."""
+    first = report.first
+    return {
+        "pinned_position": report.pinned,
+        "agrees": not report.findings,
+        "first_difference": None
+        if first is None
+        else {"part": first.part, "position": first.position, "what": first.what},
+        "differences": [{"part": f.part, "position": f.position, "what": f.what} for f in report.findings],
+        "looked_at": report.looked_at,
+        "not_checked": report.not_checked,
+    }
+
+
+def show_report(report: Report) -> None:
+    """The report for people."""
+    by_part = {part: [f for f in report.findings if f.part == part] for part in PARTS}
+    for part in PARTS:
+        if part in report.not_checked:
+            console.print(f"  [yellow]not checked[/]  {part}: {escaped(report.not_checked[part])}")
+        elif by_part[part]:
+            first = min(by_part[part], key=lambda f: f.position)
+            console.print(f"  [bold red]differs[/]      {part}: position {first.position}: ", end="")
+            console.print(escaped(first.what), markup=False)
+        elif part in report.looked_at:
+            console.print(f"  [green]agrees[/]       {part} ({report.looked_at[part]:,})")
+    if report.first is None:
+        console.print(f"[bold green]Everything that was checked agrees[/], up to position {report.pinned:,}.")
+    else:
+        console.print(f"[bold red]The first difference is at position {report.first.position}.[/]")

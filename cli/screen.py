@@ -1,0 +1,64 @@
+"""What the command line shows: one console for people on standard error, JSON for machines on standard output."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from chain.children import ChildError
+from chain.envelope import VaultError
+from cli.checking.run import NothingToCheck
+from cli.development import NotStarted
+from cli.importing.table import TableError
+from cli.settings import SettingsError
+from domain.errors import DaichoError
+from storage.folder import FolderInUse
+
+console: Final = Console(stderr=True, highlight=False)
+EXPECTED: Final = (
+    SettingsError,
+    FolderInUse,
+    TableError,
+    NothingToCheck,
+    NotStarted,
+    DaichoError,
+    VaultError,
+    ChildError,
+)
+
+
+def fail(error: Exception) -> int:
+    """Show an error: one line for what an operator can mend, a trace for a defect. The exit code."""
+    if isinstance(error, EXPECTED):
+        console.print(f"daicho: {escaped(str(error))}", style="bold red", markup=False)
+        return 2
+    console.print_exception(show_locals=False)
+    return 2
+
+
+def escaped(text: str) -> str:
+    """The text with control characters made visible: nothing that came from outside steers a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+@contextmanager
+def progress_bar(*, shown: bool = True) -> Iterator[Progress]:
+    """A progress bar on standard error, for what may take longer than two seconds."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not shown, transient=True) as progress:
+        yield progress
