@@ -23,11 +23,10 @@ from domain.errors import (
     SignerUnavailable,
     TradeNotFound,
     WalletNotFound,
-    WrongSigner,
 )
 from domain.ids import IdSource, wallet_id
 from domain.orders import Order
-from domain.signature import ClientSignature, Signature, require_live
+from domain.signature import ClientSignature, Signature, require_live, same_address, wrong_signer
 from domain.trade import Trade
 from domain.trade_events import Terms
 from domain.typed_data import signed_content
@@ -95,11 +94,11 @@ class Authorship:
         verifier: SignatureVerifier,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._origin = origin
+        self.origin = origin
         self._look = look
         self._signer = signer
         self._verifier = verifier
-        self._clock = clock
+        self.clock = clock
         self._ids = IdSource()
 
     async def sign(self, orders: Sequence[Order], *, preview: bool = False) -> list[DaichoError | None]:
@@ -128,10 +127,10 @@ class Authorship:
     async def sign_batch(
         self, orders: Sequence[Order], given: c.ClientBatch | None = None
     ) -> tuple[Order | None, list[DaichoError | None]]:
-        """Sign the orders as one batch by the actor's custodial wallet, or verify the signature `given` by a wallet in
-        own custody over exactly these orders.
+        """Sign the orders as one batch by the actor's custodial wallet, or verify a signature over exactly these.
 
-        Returns the order that stands before them (None when none is left) and a refusal per order that was left out.
+        The one `given` is by a wallet in own custody. Returns the order that stands before them (None when none is
+        left, or when not all are that a given signature is over) and a refusal per order that was left out.
         """
         refusals: list[DaichoError | None] = []
         plans: list[_Plan] = []
@@ -139,13 +138,13 @@ class Authorship:
         for order in orders:
             try:
                 plan = self._plan(order, _trade_command(order), digests, unsigned=given is not None)
-                if plans and plan.wallet is not plans[0].wallet:
+                if plans and plan.wallet.id != plans[0].wallet.id:
                     raise Malformed("all lines of a batch are of one wallet", field="wallet", rule="one per batch")
                 plans.append(plan)
                 refusals.append(None)
             except DaichoError as refusal:
                 refusals.append(refusal)
-        if not plans:
+        if not plans or (given is not None and any(refusals)):
             return None, refusals
         contents = [signed_content(p.message.event_type, p.message.aggregate_id, p.message.data) for p in plans]
         command = await self._batch_command(plans[0], batch_root(contents).hex(), len(plans), given)
@@ -153,7 +152,7 @@ class Authorship:
         for index, plan in enumerate(plans):
             plan.order.signature = Signature(wallet, batch=command.batch, index=index)
         actor = plans[0].order.actor
-        key = command_key_hash(self._origin, actor, f"batch {command.batch}")
+        key = command_key_hash(self.origin, actor, f"batch {command.batch}")
         ref = CommandRef(body=body_hash(c.body_bytes(command)), key=key)
         return Order(command, actor, ref, signature=command.signature), refusals
 
@@ -162,13 +161,15 @@ class Authorship:
         data = {"wallet": wallet, "company": company, "root": root, "count": count}
         if given is None:
             batch = self._ids.uuid7()
-            message = Unsigned(wallet, first.wallet.address, "BatchSigned", batch, data, self._ids.nonce(), self._custodial_deadline())
+            message = Unsigned(
+                wallet, first.wallet.address, "BatchSigned", batch, data, self._ids.nonce(), self._custodial_deadline()
+            )
             signed = (await self._signer.sign([message]))[0]
         else:
             if (given.root, given.count) != (root, count):
                 raise SignatureInvalid("the batch's root or count is not that of its lines", root=root, count=count)
             batch, proof = given.batch, given.signature
-            require_live(proof.deadline, self._clock())
+            require_live(proof.deadline, self.clock())
             message = Unsigned(wallet, first.wallet.address, "BatchSigned", batch, data, proof.nonce, proof.deadline)
             signed = Signed(self._verifier.address_of(message, proof.value), proof.value)
         return c.SignBatch(batch=batch, company=company, root=root, count=count, signature=_signature(message, signed))
@@ -195,7 +196,7 @@ class Authorship:
         message = Unsigned(wallet.id, wallet.address, event_type, aggregate_id, data, nonce, deadline)
         plan = _Plan(order, wallet, message, given)
         if given is not None:
-            require_live(given.deadline, self._clock())
+            require_live(given.deadline, self.clock())
             _fill(plan, Signed(self._verifier.address_of(message, given.value), given.value))
         elif wallet.custody == "own" and not unsigned:
             raise SignatureMissing(
@@ -237,6 +238,7 @@ class Authorship:
                 raise TradeNotFound(f"no trade {command.trade}", trade=command.trade)
             trade.require_party(company)
             digest = trade.digest
+        order.digest = digest
         event_type, content = CONTENTS[type(command)]
         return command.trade, event_type, {"by": company, "digest": digest, **content(command)}
 
@@ -252,7 +254,7 @@ class Authorship:
             if not isinstance(found, Wallet):
                 raise WalletNotFound(f"no wallet {command.wallet}", wallet=command.wallet)
             data = {"old": found.address, "new": command.new}
-            order.signature = self._own(found.id, "WalletKeyRotated", data, command.signature, None)
+            order.signature = self._own(found.id, "WalletKeyRotated", data, command.signature, found.address)
             order.new_signature = self._own(found.id, "WalletKeyRotated", data, command.new_signature, command.new)
 
     def _own(
@@ -261,12 +263,12 @@ class Authorship:
         event_type: str,
         data: Mapping[str, Any],
         given: ClientSignature,
-        expected: str | None,
+        expected: str,
     ) -> Signature:
-        require_live(given.deadline, self._clock())
+        require_live(given.deadline, self.clock())
         message = Unsigned(wallet, "", event_type, wallet, data, given.nonce, given.deadline)
         address = self._verifier.address_of(message, given.value)
-        if expected is not None and address != expected:
+        if not same_address(address, expected):
             raise wrong_signer(wallet, expected, address)
         return _signature(message, Signed(address, given.value))
 
@@ -282,7 +284,7 @@ class Authorship:
         return {}
 
     def _custodial_deadline(self) -> int:
-        return int(self._clock()) + CUSTODIAL_SECONDS
+        return int(self.clock()) + CUSTODIAL_SECONDS
 
 
 def terms_of(command: c.RecordTrade, company: str) -> Terms:
@@ -305,11 +307,6 @@ def batch_root(contents: Sequence[bytes]) -> bytes:
     tree = FlatLog()
     tree.append(leaf_hashes(contents))
     return tree.root()
-
-
-def wrong_signer(wallet: str, expected: str, given: str) -> WrongSigner:
-    """The refusal of a signature by another key than the one expected."""
-    return WrongSigner(f"signed by {given}, expected {expected}", wallet=wallet, expected=expected, given=given)
 
 
 def _signature(message: Unsigned, signed: Signed) -> Signature:

@@ -4,24 +4,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from domain.desk import bulk_rejected, key_reused
-from domain.errors import BulkRejected, DaichoError, Overloaded
+from domain.errors import BulkRejected, DaichoError
 from domain.orders import Answer, BulkMode, Order, Receipt
 
 
 class Bulk:
-    """Collects an answer per order. Orders that repeat a command key inside the bulk wait for the first one's answer."""
+    """Collects an answer per order.
+
+    An order that repeats a command key of the bulk waits for the first one's answer; with another body it is refused.
+    """
 
     def __init__(self, orders: Sequence[Order], mode: BulkMode) -> None:
         self.orders = list(orders)
         self.mode = mode
         self._answers: dict[int, Answer] = {}
-        self._first: dict[str, int] = {}
         self._repeats: dict[int, int] = {}
+        first_of: dict[str, int] = {}
         for index, order in enumerate(self.orders):
-            first = self._first.setdefault(order.ref.key, index)
-            if first != index:
+            first = first_of.setdefault(order.ref.key, index)
+            if self.orders[first].ref != order.ref:
+                self._answers[index] = key_reused()
+            elif first != index:
                 self._repeats[index] = first
         self.left = [index for index in range(len(self.orders)) if index not in self._repeats]
+        self._settle()
 
     def keys(self) -> list[str]:
         """The command key hashes of what is left."""
@@ -36,40 +42,32 @@ class Bulk:
         for index in self.left:
             key = self.orders[index].ref.key
             if key in receipts:
-                self._answer(index, receipts[key] or key_reused())
-        self._shrink()
+                self._answers[index] = receipts[key] or key_reused()
+        self._settle()
 
     def take(self, answers: Sequence[Answer | None]) -> None:
         """Take a round's answers for what was left; what was only rejected with the others (or None) stays left."""
         for index, answer in zip(self.left, answers, strict=True):
             if answer is not None and not isinstance(answer, BulkRejected):
-                self._answer(index, answer)
-        if self.mode == "atomic" and any(isinstance(answer, DaichoError) for answer in self._answers.values()):
-            for index in self.left:
-                self._answers.setdefault(index, bulk_rejected())
-        self._shrink()
+                self._answers[index] = answer
+        self._settle()
 
-    def give_up(self) -> None:
-        """Answer what is left after too many rounds."""
-        for index in self.left:
-            self._answer(index, Overloaded("the bulk met too many changes by others; send it again"))
-        self._shrink()
+    def give_up(self, trouble: DaichoError) -> None:
+        """Answer what is left with our trouble."""
+        self._answers.update(dict.fromkeys(self.left, trouble))
+        self._settle()
 
     def answers(self) -> list[Answer]:
         """An answer per order, in order."""
         return [self._answer_of(index) for index in range(len(self.orders))]
 
-    def _shrink(self) -> None:
+    def _settle(self) -> None:
+        """Keep what has no answer yet; in an atomic bulk one refusal answers for all that is left."""
         self.left = [index for index in self.left if index not in self._answers]
-
-    def _answer(self, index: int, answer: Answer) -> None:
-        self._answers[index] = answer
+        if self.mode == "atomic" and any(isinstance(answer, DaichoError) for answer in self._answers.values()):
+            self._answers.update(dict.fromkeys(self.left, bulk_rejected()))
+            self.left = []
 
     def _answer_of(self, index: int) -> Answer:
-        first = self._repeats.get(index)
-        if first is None:
-            return self._answers[index]
-        if self.orders[first].ref.body != self.orders[index].ref.body:
-            return key_reused()
-        answer = self._answers[first]
-        return replace(answer, hit=True) if isinstance(answer, Receipt) else answer
+        answer = self._answers[self._repeats.get(index, index)]
+        return replace(answer, hit=True) if index in self._repeats and isinstance(answer, Receipt) else answer

@@ -6,7 +6,7 @@ the field in its message. What can only be judged against the ledger's state is 
 """
 
 import datetime as dt
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -76,9 +76,7 @@ def in_range(day: dt.date, field: str) -> None:
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="command", tag=True):
-    """What all commands have: a name. `SIGNED` says whether a wallet's signature belongs to it."""
-
-    SIGNED: ClassVar[bool] = False
+    """What all commands have: a name."""
 
 
 class RegisterCompany(Command, frozen=True, kw_only=True, tag=True):
@@ -113,12 +111,17 @@ class OpenWallet(Command, frozen=True, kw_only=True, tag=True):
 
 
 class RotateKey(Command, frozen=True, kw_only=True, tag=True):
-    """Replace a wallet's key; signed by the old and the new key over the same message."""
+    """Replace a wallet's key; signed by the old and the new key over the same message (one nonce, one deadline)."""
 
     wallet: Uuid
     new: Address
     signature: ClientSignature
     new_signature: ClientSignature
+
+    def __post_init__(self) -> None:
+        old, new = self.signature, self.new_signature
+        if (old.nonce, old.deadline) != (new.nonce, new.deadline):
+            raise ValueError("new_signature must have the nonce and the deadline of signature")
 
 
 class FreezeWallet(Command, frozen=True, kw_only=True, tag=True):
@@ -143,9 +146,7 @@ class CloseWallet(Command, frozen=True, kw_only=True, tag=True):
 
 
 class TradeCommand(Command, frozen=True, kw_only=True):
-    """Signed by a wallet of the acting company: `wallet` (the caller's own by default), `signature` if in own custody."""
-
-    SIGNED: ClassVar[bool] = True
+    """Signed by a wallet of the acting company: `wallet` (by default the caller's), `signature` if in own custody."""
 
     wallet: Uuid | None = None
     signature: ClientSignature | None = None
@@ -270,8 +271,6 @@ class OpenBook(Command, frozen=True, kw_only=True, tag=True):
 class SignBatch(Command, frozen=True, kw_only=True, tag=True):
     """Sign the commands that follow at once (made by the ledger itself, or by a client that signs its own bulk)."""
 
-    SIGNED: ClassVar[bool] = False
-
     batch: Uuid
     company: Code
     root: Digest
@@ -280,12 +279,19 @@ class SignBatch(Command, frozen=True, kw_only=True, tag=True):
 
 
 class ClientBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The signature of a wallet in own custody over a whole bulk: id of the batch, RFC 6962 root and count of its lines."""
+    """The signature of a wallet in own custody over a whole bulk: the batch's id, RFC 6962 root and count of its lines.
+
+    The id is a UUIDv7: one with a natural key (UUIDv5) could take the place of a company that is yet to come.
+    """
 
     batch: Uuid
     root: Digest
     count: Annotated[int, Meta(ge=1, le=10_000)]
     signature: ClientSignature
+
+    def __post_init__(self) -> None:
+        if not is_uuid7(self.batch):
+            raise ValueError("batch must be a UUIDv7")
 
 
 OPERATOR_COMMANDS: tuple[type[Command], ...] = (RegisterCompany, SuspendCompany, ResumeCompany)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from domain.aggregate import Aggregate, Event
 from domain.commands import Command
 from domain.company import Company
-from domain.entry import Entry
+from domain.entry import CommandRef, Entry
 from domain.errors import (
     BulkRejected,
     CommandKeyReused,
@@ -31,27 +31,34 @@ from domain.wallet import Wallet
 
 A = TypeVar("A", bound=Aggregate)
 Load = Callable[[str], Aggregate | None]
+LoadAt = Callable[[str, int], Aggregate | None]
 Handler = Callable[["Desk", Order], Aggregate]
+Forced = Mapping[CommandRef, DaichoError]
 
 
 class Desk:
-    """Decides units in order. `load` gives an aggregate as stored, or None; `taken` are claims stored already."""
+    """Decides units in order. `taken` are the claims among the orders' that are stored already.
+
+    `load` gives an aggregate as stored, or None: it may come from a cache, and the desk changes it in place. `load_at`
+    replays one from the store as it was at a version.
+    """
 
     def __init__(
         self,
         load: Load,
+        load_at: LoadAt,
         mapper: EntryMapper,
         handlers: Mapping[type[Command], Handler],
         now_seconds: float,
         taken: set[str],
     ) -> None:
         self._load = load
+        self._load_at = load_at
         self._mapper = mapper
         self._handlers = handlers
         self.now_seconds = now_seconds
         self.loaded: dict[str, int] = {}
-        self.claims: dict[str, Order] = {}
-        self._taken = taken
+        self._taken = set(taken)
         self._in_hand: dict[str, Aggregate] = {}
         self._staged: dict[str, list[Event]] = {}
         self._seen: dict[str, Decided] = {}
@@ -81,40 +88,40 @@ class Desk:
         self._in_hand[aggregate.id] = aggregate
         return aggregate
 
-    def claim(self, key: str, order: Order) -> None:
-        """Reserve a unique key for this order; the refusal that belongs to the key when it is taken."""
-        if key in self._taken or key in self.claims:
-            raise claim_refusal(key)
-        self.claims[key] = order
-        self._order_claims.append(key)
+    def claim(self, order: Order) -> None:
+        """Reserve the order's unique keys; the refusal that belongs to the first one that is taken."""
+        for key in order.claims():
+            if key in self._taken:
+                raise claim_refusal(key)
+            self._taken.add(key)
+            self._order_claims.append(key)
 
     # -- for the writer ----------------------------------------------------------------------------------------------
 
-    def decide(self, unit: Unit, known: Mapping[str, KnownCommand], forced: Mapping[int, DaichoError]) -> list[Line]:
-        """Decide a unit: a line per order. `forced` refuses the orders (by `id`) that could not be stored before."""
-        lines: list[Line] = []
-        for order in unit.orders:
-            refusal = forced.get(id(order))
-            lines.append(refusal if refusal is not None else self._line(order, known))
+    def decide(self, unit: Unit, known: Mapping[str, KnownCommand], forced: Forced) -> list[Line]:
+        """Decide a unit: a line per order. `forced` are refusals that are certain already (too large, not signed)."""
+        lines = [self._line(order, known, forced) for order in unit.orders]
         rejected = any(isinstance(line, DaichoError) or (unit.strict and isinstance(line, Repeat)) for line in lines)
         if rejected and len(unit.orders) > 1:
             return self._reject(lines)
         return lines
 
-    def events_in_hand(self) -> list[Aggregate]:
+    def in_hand(self) -> list[Aggregate]:
         """The aggregates in hand, as they are after this group."""
         return list(self._in_hand.values())
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _line(self, order: Order, known: Mapping[str, KnownCommand]) -> Line:
+    def _line(self, order: Order, known: Mapping[str, KnownCommand], forced: Forced) -> Line:
         key = order.ref.key
         stored = known.get(key)
         if stored is not None:
-            return Repeat(order, known=stored) if stored.body == order.ref.body else key_reused()
+            return Repeat(order, stored) if stored.body == order.ref.body else key_reused()
         earlier = self._seen.get(key)
         if earlier is not None:
-            return Repeat(order, earlier=earlier) if earlier.order.ref.body == order.ref.body else key_reused()
+            return Repeat(order, earlier) if earlier.order.ref.body == order.ref.body else key_reused()
+        if order.ref in forced:
+            return forced[order.ref]
         self._order_claims = []
         try:
             aggregate = self._handlers[type(order.command)](self, order)
@@ -141,23 +148,26 @@ class Desk:
         taken_back = {id(line) for line in undone}
         return [
             bulk_rejected()
-            if id(line) in taken_back or (isinstance(line, Repeat) and id(line.earlier) in taken_back)
+            if id(line) in taken_back or (isinstance(line, Repeat) and id(line.source) in taken_back)
             else line
             for line in lines
         ]
 
     def _restore(self, aggregate_id: str) -> None:
-        """Bring an aggregate back to what is stored plus what earlier units of this group have decided."""
-        self._in_hand.pop(aggregate_id, None)
-        fresh = self._load(aggregate_id) if self.loaded[aggregate_id] else None
+        """Bring an aggregate back to what was taken up plus what earlier units of this group have decided.
+
+        From the store, never from the cache: the cached object is the one that the rejected unit has changed.
+        """
+        del self._in_hand[aggregate_id]
+        taken_up = self.loaded[aggregate_id]
+        fresh = self._load_at(aggregate_id, taken_up) if taken_up else None
         for event in self._staged.get(aggregate_id, ()):
             fresh = event.mutate(fresh)
         if fresh is not None:
             self._in_hand[aggregate_id] = fresh
 
     def _drop_claims(self, keys: list[str]) -> None:
-        for key in keys:
-            self.claims.pop(key, None)
+        self._taken.difference_update(keys)
 
     def _take(self, aggregate_id: str) -> Aggregate | None:
         aggregate = self._in_hand.get(aggregate_id)

@@ -6,6 +6,7 @@ below 2^53: in that profile msgspec's sorted encoding and RFC 8785 agree byte fo
 """
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,6 +16,10 @@ from domain.errors import EntryTooLarge
 from merkle.hashing import leaf_hash
 
 MAX_ENTRY_BYTES: Final = 65_535  # C2SP tlog-tiles: an entry bundle prefixes each entry with a uint16 length
+_LINE_NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,7})\Z")
+_UUID7_KEY: Final = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7.{3}-.{4}-.{12}\Z", re.DOTALL)
+_STEM_DIGITS: Final = 56  # of 64, the other 8 are the line's number
+_AFTER_TIME_DIGITS: Final = 52  # of 64, the other 12 are the UUIDv7's milliseconds
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -148,13 +153,15 @@ def command_key_hash(origin: str, actor: Actor, key: str) -> str:
     write each), and nothing is told that the entry does not tell anyway.
     """
     stem, colon, line = key.rpartition(":")
-    if colon and line.isascii() and line.isdigit() and len(line) <= 8 and str(int(line)) == line:
-        return command_key_hash(origin, actor, stem)[:56] + f"{int(line):08x}"
+    if colon and _LINE_NUMBER.match(line):
+        return _whole_key_hash(origin, actor, stem)[:_STEM_DIGITS] + f"{int(line):08x}"
+    return _whole_key_hash(origin, actor, key)
+
+
+def _whole_key_hash(origin: str, actor: Actor, key: str) -> str:
     digest = hashlib.sha256(_encode(["daicho command key", origin, actor.company, actor.subject, key])).hexdigest()
-    if len(key) == 36 and key[14] == "7" and key[8] == key[13] == key[18] == key[23] == "-":
-        time_part = (key[:8] + key[9:13]).lower()
-        if all(digit in "0123456789abcdef" for digit in time_part):
-            return time_part + digest[:52]
+    if _UUID7_KEY.match(key):
+        return (key[:8] + key[9:13]).lower() + digest[:_AFTER_TIME_DIGITS]
     return digest
 
 

@@ -71,7 +71,7 @@ def rotate_key(desk: Desk, order: Order) -> Wallet:
     wallet.require_signer(wallet.company, signature)
     if order.new_signature is None:
         raise SignatureMissing("a new key signs its rotation, too", wallet=wallet.id)
-    desk.claim(f"nonce|{wallet.id}|{signature.nonce}", order)
+    desk.claim(order)
     wallet.rotate(command.new, signature, order.new_signature)
     return wallet
 
@@ -115,9 +115,7 @@ def record_trade(desk: Desk, order: Order) -> Trade:
     desk.company(command.buyer).require_active()
     if desk.exists(order.trade_id):
         raise AlreadyExists(f"trade {order.trade_id} exists already", trade=order.trade_id)
-    signature = _signed(desk, order)
-    desk.claim(f"ref|{company}|{command.reference}", order)
-    return desk.add(Trade.record(order.trade_id, terms, order.digest, signature))
+    return desk.add(Trade.record(order.trade_id, terms, order.digest, _signed(desk, order)))
 
 
 def follow_up(act: Callable[[Trade, str, Any, Signature], None]) -> Handler:
@@ -132,7 +130,9 @@ def follow_up(act: Callable[[Trade, str, Any, Signature], None]) -> Handler:
         trade.expect_version(order.expected_version)
         trade.require_digest(command.digest)
         desk.company(order.actor.company).require_active()
-        act(trade, order.actor.company, command, _signed(desk, order))
+        signature = _signed(desk, order)
+        trade.require_digest(order.digest)  # what was signed, should other terms of that id have come between
+        act(trade, order.actor.company, command, signature)
         return trade
 
     return handler
@@ -206,7 +206,7 @@ def _signed(desk: Desk, order: Order) -> Signature:
     desk.wallet(signature.wallet).require_signer(order.actor.company, signature)
     if signature.own:
         _live(desk, order)
-        desk.claim(f"nonce|{signature.wallet}|{signature.nonce}", order)
+    desk.claim(order)
     return signature
 
 

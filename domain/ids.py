@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 
 NAMESPACE = UUID("8b0f0f3e-5d0a-5b8e-9a35-0d8f4a1c7e52")  # of this project; never changes
 _BLOCK = 512
+_TIME_ORDERED = 7  # the version of RFC 9562 section 5.7
 
 
 def _entropy() -> Iterator[str]:
@@ -67,4 +68,4 @@ def is_uuid7(text: str) -> bool:
         parsed = UUID(text)
     except ValueError:
         return False
-    return parsed.version == 7 and str(parsed) == text
+    return parsed.version == _TIME_ORDERED and str(parsed) == text

@@ -1,28 +1,38 @@
-"""The ledger: an eventsourcing application whose commands go through one writer. The only caller of save but for
-`anchor_book.py`.
+"""The ledger: an eventsourcing application whose commands go through one writer.
 
     order ── sign (authorship.py) ──▶ unit ── writer ──▶ desk.decide (handlers.py) ──▶ entries, stored ──▶ receipt
 
 Decisions are made on the event loop against cached aggregates; the cache is only a hint, since the writer checks under
-its lock that the store holds the very versions that were decided upon.
+its lock that the store holds the very versions that were decided upon. Nothing else but `anchor_book.py` stores events.
 """
 
-import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from eventsourcing.application import AggregateNotFoundError, Application, Cache, Repository
+from eventsourcing.persistence import PersistenceError
 
 from domain.aggregate import Aggregate
 from domain.authorship import Authorship
 from domain.bulk import Bulk
 from domain.commands import ClientBatch
-from domain.desk import Desk, bulk_rejected
-from domain.errors import BulkRejected, DaichoError, WrongSigner
+from domain.desk import Desk, bulk_rejected, key_reused
+from domain.entry import CommandRef, format_time
+from domain.errors import (
+    BulkRejected,
+    DaichoError,
+    EntryTooLarge,
+    Overloaded,
+    SignatureReplayed,
+    StorageUnavailable,
+    WrongSigner,
+)
 from domain.handlers import HANDLERS
 from domain.mapper import EntryMapper
-from domain.orders import Answer, BulkMode, Decided, Line, Order, Receipt, Repeat, Unit, Writer
+from domain.orders import Answer, BulkMode, Decided, Line, Order, Receipt, Unit, Writer
 
+_SOME_TIME: Final = format_time(datetime.fromtimestamp(0, UTC))  # as long as any other
 _LATEST: Final = 2**62  # asking the repository for a version passes its cache by
 MAX_CACHED_AGGREGATES: Final = 20_000
 MAX_SIGNING_ROUNDS: Final = 4  # a key rotated, or lines refused, between signing and deciding: sign what is left again
@@ -75,18 +85,19 @@ class Ledger(Application[str]):
 
     def open_desk(self, now_seconds: float, taken: set[str]) -> Desk:
         """A desk for one group at its time (Unix seconds); `taken` are claims that the store holds already."""
-        return Desk(self.load, self._entries, HANDLERS, now_seconds, taken)
+        return Desk(self.load, self.load_at, self._entries, HANDLERS, now_seconds, taken)
 
     def load(self, aggregate_id: str) -> Aggregate | None:
-        """The aggregate as stored (by the cache's word), or None."""
-        try:
-            return self.repository.get(aggregate_id)
-        except AggregateNotFoundError:
-            return None
+        """The aggregate as stored (by the cache's word), or None. Raises StorageUnavailable."""
+        return self._get(aggregate_id, None)
+
+    def load_at(self, aggregate_id: str, version: int = _LATEST) -> Aggregate | None:
+        """The aggregate replayed from the store up to a version, apart from the cache. Raises StorageUnavailable."""
+        return self._get(aggregate_id, version)
 
     def stored(self, desk: Desk) -> None:
         """The desk's group is durable: its aggregates are what later groups decide upon."""
-        for aggregate in desk.events_in_hand():
+        for aggregate in desk.in_hand():
             self.cache.put(aggregate.id, aggregate)
 
     def forget(self, desk: Desk) -> None:
@@ -115,23 +126,27 @@ class Ledger(Application[str]):
                     answers[i] = await self._repeat_or(orders[i], refusal)
             results = await self.writer.submit([Unit([orders[i]]) for i in ready])
             answers.update((i, result[0]) for i, result in zip(ready, results, strict=True))
-            # our own wallet's key was rotated between signing and deciding: sign again
-            pending = [i for i in ready if isinstance(answers[i], WrongSigner) and self.authorship.signs_for(orders[i])]
+            pending = [i for i in ready if self._sign_again(orders[i], answers[i])]
             if not pending:
                 break
         return [answers[i] for i in range(len(orders))]
 
     async def execute_atomic(self, orders: Sequence[Order]) -> list[Answer]:
         """Do commands all or none, each signed on its own."""
-        refusals = await self.authorship.sign(orders)
-        if any(refusals):
-            checked = [
-                await self._repeat_or(order, refusal) if refusal else bulk_rejected()
-                for order, refusal in zip(orders, refusals, strict=True)
-            ]
-            if any(isinstance(answer, DaichoError) and not isinstance(answer, BulkRejected) for answer in checked):
-                return checked
-        return (await self.writer.submit([Unit(list(orders))]))[0]
+        answers: list[Answer] = []
+        for _ in range(MAX_SIGNING_ROUNDS):
+            refusals = await self.authorship.sign(orders)
+            if any(refusals):
+                answers = [
+                    await self._repeat_or(order, refusal) if refusal else bulk_rejected()
+                    for order, refusal in zip(orders, refusals, strict=True)
+                ]
+                if any(isinstance(answer, DaichoError) and not isinstance(answer, BulkRejected) for answer in answers):
+                    break
+            answers = (await self.writer.submit([Unit(list(orders))]))[0]
+            if not any(self._sign_again(order, answer) for order, answer in zip(orders, answers, strict=True)):
+                break
+        return answers
 
     async def execute_batch(
         self, orders: Sequence[Order], mode: BulkMode, given: ClientBatch | None = None
@@ -141,13 +156,16 @@ class Ledger(Application[str]):
         `atomic`: all or none. `continue`: those that the rules allow; the refused ones are left out of the batch.
         """
         bulk = Bulk(orders, mode)
-        for _ in range(MAX_SIGNING_ROUNDS):
-            bulk.take_known(await self._receipts(bulk))
-            if bulk.left:
-                bulk.take(await self._batch_round(bulk.orders_left(), mode, given))
-            if not bulk.left:
-                break
-        bulk.give_up()
+        try:
+            for _ in range(MAX_SIGNING_ROUNDS):
+                bulk.take_known(await self._receipts(bulk))
+                if bulk.left:
+                    bulk.take(await self._batch_round(bulk.orders_left(), mode, given))
+                if not bulk.left:
+                    break
+            bulk.give_up(Overloaded("the bulk met too many changes by others; send it again"))
+        except StorageUnavailable as trouble:
+            bulk.give_up(trouble)
         return bulk.answers()
 
     async def dry_run(self, orders: Sequence[Order], mode: BulkMode) -> list[Answer]:
@@ -155,18 +173,14 @@ class Ledger(Application[str]):
 
         A receipt's records are the entries that would be written, at position 0 and without time.
         """
-        refusals = await self.authorship.sign(orders, preview=True)
-        known = await self.writer.known([order.ref.key for order in orders])
-        forced = {id(order): refusal for order, refusal in zip(orders, refusals, strict=True) if refusal is not None}
-        units = [Unit(list(orders))] if mode == "atomic" else [Unit([order]) for order in orders]
-        taken: set[str] = set()
-        for _ in range(2):  # the claims are known only once the rules have allowed the commands
-            desk = Desk(self._load_fresh, self._entries, HANDLERS, time.time(), taken)
-            lines = [line for unit in units for line in desk.decide(unit, known, forced)]
-            taken = await self.writer.taken(list(desk.claims))
-            if not taken:
-                break
-        return [await self._preview(line) for line in lines]
+        bulk = Bulk(orders, mode)
+        try:
+            bulk.take_known(await self._receipts(bulk))
+            if bulk.left:
+                bulk.take(await self._preview(bulk.orders_left(), mode))
+        except StorageUnavailable as trouble:
+            bulk.give_up(trouble)
+        return bulk.answers()
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -182,12 +196,15 @@ class Ledger(Application[str]):
         if first is None or (mode == "atomic" and any(refusals)):
             return answers
         ready = [i for i, refusal in enumerate(refusals) if refusal is None]
-        result = (await self.writer.submit([Unit([first, *(orders[i] for i in ready)], strict=True)]))[0]
-        head = result[0]
-        if isinstance(head, DaichoError) and not isinstance(head, BulkRejected | WrongSigner):
-            return [head] * len(orders)
-        for i, answer in zip(ready, result[1:], strict=True):
-            answers[i] = None if isinstance(head, WrongSigner) and given is None else answer
+        head, *lines = (await self.writer.submit([Unit([first, *(orders[i] for i in ready)], strict=True)]))[0]
+        if isinstance(head, WrongSigner) and given is None:
+            return answers
+        if isinstance(head, DaichoError) and not isinstance(head, BulkRejected):
+            return [refusal or head for refusal in refusals]
+        for i, answer in zip(ready, lines, strict=True):
+            answers[i] = answer
+            if isinstance(head, Receipt) and isinstance(answer, BulkRejected):
+                answers[i] = SignatureReplayed("this batch's signature stands in the log already")
         return answers
 
     async def _receipts(self, bulk: Bulk) -> dict[str, Receipt | None]:
@@ -200,32 +217,69 @@ class Ledger(Application[str]):
 
     async def _repeat_or(self, order: Order, refusal: DaichoError) -> Answer:
         """A repeated command is answered from what is stored, whatever has become of its wallet or trade since."""
-        known = (await self.writer.known([order.ref.key])).get(order.ref.key)
-        if known is not None and known.body == order.ref.body:
-            return await self.writer.receipt_of(known)
-        return refusal
-
-    def _load_fresh(self, aggregate_id: str) -> Aggregate | None:
-        """The aggregate replayed from the store, apart from the cache."""
         try:
-            return self.repository.get(aggregate_id, version=_LATEST)
+            known = (await self.writer.known([order.ref.key])).get(order.ref.key)
+            if known is None:
+                return refusal
+            return await self.writer.receipt_of(known) if known.body == order.ref.body else key_reused()
+        except StorageUnavailable as trouble:
+            return trouble
+
+    def _sign_again(self, order: Order, answer: Answer) -> bool:
+        """True when our own signature came too late: the wallet's key was rotated between signing and deciding."""
+        return isinstance(answer, WrongSigner) and self.authorship.signs_for(order)
+
+    async def _preview(self, orders: Sequence[Order], mode: BulkMode) -> list[Answer | None]:
+        """Decide new commands apart from the writer, as it would."""
+        refusals = await self.authorship.sign(orders, preview=True)
+        forced = {order.ref: refusal for order, refusal in zip(orders, refusals, strict=True) if refusal is not None}
+        units = [Unit(list(orders))] if mode == "atomic" else [Unit([order]) for order in orders]
+        taken = await self.writer.taken([key for order in orders for key in order.claims()])
+        refused = -1
+        lines: list[Line] = []
+        while refused < len(forced):  # once more without those that were found to be too large
+            refused = len(forced)
+            desk = Desk(self.load_at, self.load_at, self._entries, HANDLERS, self.authorship.clock(), taken)
+            lines = [line for unit in units for line in desk.decide(unit, {}, forced)]
+            forced |= self._too_large(lines)
+        return [_previewed(line) for line in lines]
+
+    def _too_large(self, lines: Sequence[Line]) -> dict[CommandRef, DaichoError]:
+        """The refusals of those entries that would be too large at the positions that come next."""
+        position = self._get_head()
+        refusals: dict[CommandRef, DaichoError] = {}
+        for line in lines:
+            if isinstance(line, Decided):
+                try:
+                    for entry in line.entries:
+                        position += 1
+                        entry.seal(self.authorship.origin, position, _SOME_TIME)
+                except EntryTooLarge as too_large:
+                    refusals[line.order.ref] = too_large
+        return refusals
+
+    def _get_head(self) -> int:
+        try:
+            return self.recorder.max_notification_id() or 0
+        except PersistenceError as error:
+            raise StorageUnavailable("the event store cannot be read for now", reason=str(error)) from error
+
+    def _get(self, aggregate_id: str, version: int | None) -> Aggregate | None:
+        try:
+            return self.repository.get(aggregate_id, version=version)
         except AggregateNotFoundError:
             return None
-
-    async def _preview(self, line: Line) -> Answer:
-        if isinstance(line, DaichoError):
-            return line
-        if isinstance(line, Repeat):
-            if line.known is not None:
-                return await self.writer.receipt_of(line.known)
-            earlier = cast("Decided", line.earlier)
-            return Receipt(earlier.aggregate_id, earlier.version, hit=True)
-        try:
-            records = [(0, entry.seal("", 0, "")) for entry in line.entries]
-        except DaichoError as too_large:
-            return too_large
-        return Receipt(line.aggregate_id, line.version, records)
+        except (PersistenceError, TimeoutError) as error:
+            raise StorageUnavailable("the event store cannot be read for now", reason=str(error)) from error
 
     @property
     def _entries(self) -> EntryMapper:
         return cast("EntryMapper", self.mapper)
+
+
+def _previewed(line: Line) -> Answer:
+    if isinstance(line, DaichoError):
+        return line
+    decided = cast("Decided", line)  # repeats were answered before
+    records = [(0, entry.seal("", 0, "")) for entry in decided.entries]
+    return Receipt(decided.aggregate_id, decided.version, records)

@@ -17,8 +17,9 @@ class UnknownEventType(ValueError):
 
 
 class EntryMapper(Mapper[str]):
-    """Turns events into entry drafts and stored entries back into events. Compression and ciphers are not used: the
-    stored state is the Merkle leaf, and it must be readable by whoever may read it.
+    """Turns events into entry drafts and stored entries back into events.
+
+    Compression and ciphers are not used: the stored state is the Merkle leaf, readable by whoever may read it.
     """
 
     system: ClassVar[Actor] = Actor(company="", subject="system")

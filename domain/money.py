@@ -1,5 +1,6 @@
 """Money: integer minor units of an ISO 4217 currency, a JSON string in and out."""
 
+import re
 from typing import Annotated, Final, Self
 
 import msgspec
@@ -23,6 +24,7 @@ EXPONENTS: Final[dict[str, int]] = {
     **dict.fromkeys(_NO_DIGITS.split(), 0),
     **dict.fromkeys(_THREE_DIGITS.split(), 3),
 }
+_DECIMAL: Final = re.compile(r"([0-9]{1,40}|[0-9]{1,3}(?:,[0-9]{3}){1,12})(?:\.([0-9]{1,12}))?\Z")
 MAX_DIGITS: Final = 18  # fits a signed 64-bit integer with room for sums over a trade's life
 
 Currency = Annotated[str, Meta(pattern=r"\A[A-Z]{3}\Z", description="ISO 4217 code", examples=["JPY"])]
@@ -62,14 +64,17 @@ class Money(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def parse(cls, currency: str, text: str) -> Self:
-        """An amount from a person's decimal notation ("1,234.50"); its decimals may not exceed the currency's."""
+        """An amount from a person's decimal notation; its decimals may not exceed the currency's.
+
+        "1234.5", "1,234.50": a comma only parts thousands, so a decimal comma ("12,50") is refused, not misread.
+        """
         exponent = EXPONENTS.get(currency)
         if exponent is None:
             raise Malformed(f"currency {currency!r} is not an active ISO 4217 code", field="currency", rule="ISO 4217")
-        whole, point, decimals = text.strip().replace(",", "").partition(".")
-        well_formed = whole.isascii() and whole.isdigit() and (not point or (decimals.isascii() and decimals.isdigit()))
-        if not well_formed:
+        found = _DECIMAL.match(text.strip())
+        if found is None:
             raise Malformed(f"{text!r} is not a decimal amount", field="amount", rule="digits with one decimal point")
+        whole, decimals = found[1].replace(",", ""), found[2] or ""
         if len(decimals) > exponent:
             raise Malformed(
                 f"{currency} has {exponent} decimals, {text!r} has {len(decimals)}",

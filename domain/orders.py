@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from domain.aggregate import Event
-from domain.commands import Command, body_bytes
+from domain.commands import Command, RecordTrade, body_bytes
 from domain.entry import Actor, CommandRef, Entry, body_hash, command_key_hash
 from domain.errors import DaichoError
 from domain.signature import Signature
@@ -32,6 +32,18 @@ class Order:
         """An order for a command under the caller's key (any text of at most 255 characters)."""
         ref = CommandRef(body=body_hash(body_bytes(command)), key=command_key_hash(origin, actor, key))
         return cls(command, actor, ref, expected_version)
+
+    def claims(self) -> list[str]:
+        """The unique keys that the order takes when it is stored: its signature's nonce, a new trade's reference.
+
+        Known before the order is decided, so that a group looks all of them up at once.
+        """
+        keys: list[str] = []
+        if self.signature is not None and self.signature.own:
+            keys.append(f"nonce|{self.signature.wallet}|{self.signature.nonce}")
+        if isinstance(self.command, RecordTrade):
+            keys.append(f"ref|{self.actor.company}|{self.command.reference}")
+        return keys
 
 
 @dataclass(slots=True)
@@ -71,8 +83,7 @@ class Repeat:
     """An order whose command key was used before, with the same body: answered from what is stored."""
 
     order: Order
-    known: KnownCommand | None = None
-    earlier: Decided | None = None
+    source: KnownCommand | Decided
 
 
 Line = Decided | Repeat | DaichoError
@@ -98,8 +109,10 @@ BulkMode = Literal["atomic", "continue"]
 
 
 class Writer(Protocol):
-    """Where decided units become durable. Duties: one writer decides and commits; an answer is given only after the
-    commit; a unit is stored whole or not at all; a lost answer is recognised by its command key.
+    """Where decided units become durable.
+
+    Duties: one writer decides and commits; an answer is given only after the commit; a unit is stored whole or not at
+    all; a lost answer is recognised by its command key. The three questions raise StorageUnavailable.
     """
 
     async def submit(self, units: list[Unit]) -> list[list[Answer]]:

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from domain.errors import SignatureExpired
+from domain.errors import SignatureExpired, WrongSigner
 
 Address = Annotated[str, Meta(pattern=r"\A0x[0-9a-fA-F]{40}\Z", description="EVM address", examples=["0x" + "1f" * 20])]
 Nonce = Annotated[
@@ -60,3 +60,13 @@ def require_live(deadline: int, now_seconds: float) -> None:
     """Raise SignatureExpired when the deadline has passed."""
     if deadline < now_seconds:
         raise SignatureExpired(f"the signature was valid until {deadline}, it is {int(now_seconds)}", deadline=deadline)
+
+
+def same_address(one: object, other: str) -> bool:
+    """True for two spellings of one EVM address (EIP-55 puts a checksum into upper and lower case)."""
+    return one == other or (isinstance(one, str) and one.lower() == other.lower())
+
+
+def wrong_signer(wallet: str, expected: str, given: object) -> WrongSigner:
+    """The refusal of a signature by another key than the one expected."""
+    return WrongSigner(f"signed by {given}, expected {expected}", wallet=wallet, expected=expected, given=given)

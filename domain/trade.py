@@ -44,7 +44,6 @@ class Trade(Aggregate):
         "digest",
         "disputed_by",
         "open",
-        "proposed",
         "recorded_by",
         "reversal_by",
         "seller",
@@ -57,7 +56,7 @@ class Trade(Aggregate):
         super().__init__(aggregate_id)
         self.seller = self.buyer = self.recorded_by = self.digest = self.state = ""
         self.disputed_by = self.reversal_by = ""
-        self.open = self.proposed = 0
+        self.open = 0
 
     @classmethod
     def record(cls, trade_id: str, terms: Terms, digest: str, signature: Signature) -> "Trade":
@@ -142,6 +141,7 @@ class Trade(Aggregate):
         """One side asks the other to undo a confirmed trade."""
         self.require_party(by)
         self._require_state("confirmed")
+        self._require_undisputed()
         self._require_unsettled()
         if self.reversal_by == by:
             raise WrongState(f"{by} has proposed the reversal already", trade=self.id, state=self.state)

@@ -116,7 +116,7 @@ class TradeSettlementProposed(Event):
     signature: Signature
 
     def apply(self, trade: "Trade") -> None:
-        trade.proposed = self.amount.minor
+        """Changes no state: nothing is settled before the creditor says so."""
 
 
 class TradeSettled(Event):
@@ -130,7 +130,6 @@ class TradeSettled(Event):
 
     def apply(self, trade: "Trade") -> None:
         trade.open -= self.amount.minor
-        trade.proposed = 0
         if not trade.open:
             trade.state = "settled"
 

@@ -3,9 +3,9 @@
 from typing import Literal
 
 from domain.aggregate import Aggregate, Event, event_of
-from domain.errors import NotYourCompany, WalletNotActive, WrongSigner, WrongState
+from domain.errors import NotYourCompany, WalletNotActive, WrongState
 from domain.ids import wallet_id
-from domain.signature import Signature
+from domain.signature import Signature, same_address, wrong_signer
 
 Custody = Literal["custodial", "own"]
 
@@ -30,7 +30,7 @@ class Wallet(Aggregate):
     def rotate(self, new: str, signature: Signature, new_signature: Signature) -> None:
         """Replace the key; signed by the old and by the new one."""
         self.require_active()
-        if new.lower() == self.address.lower():
+        if same_address(new, self.address):
             raise WrongState("the new key is the current one", wallet=self.id, address=new)
         self.trigger(WalletKeyRotated(self.address, new, signature, new_signature))
 
@@ -60,13 +60,8 @@ class Wallet(Aggregate):
         """Raise unless this wallet may sign for the company now and the signature is by its current key."""
         self.require_company(company)
         self.require_active()
-        if signature.own and signature.address != self.address:
-            raise WrongSigner(
-                f"signed by {signature.address}, the wallet's key is {self.address}",
-                wallet=self.id,
-                expected=self.address,
-                given=signature.address,
-            )
+        if signature.own and not same_address(signature.address, self.address):
+            raise wrong_signer(self.id, self.address, signature.address)
 
     def require_company(self, company: str) -> None:
         """Raise NotYourCompany unless the wallet belongs to the company."""

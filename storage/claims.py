@@ -26,8 +26,10 @@ class Rows(Protocol):
 def claims_schema(table: str) -> list[str]:
     """The statements that create the claims beside an events table."""
     return [
-        f"CREATE TABLE IF NOT EXISTS {table}_claims (key TEXT PRIMARY KEY, position INTEGER NOT NULL, "
-        "body TEXT NOT NULL DEFAULT '', count INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"
+        (
+            f"CREATE TABLE IF NOT EXISTS {table}_claims (key TEXT PRIMARY KEY, position INTEGER NOT NULL, "
+            "body TEXT NOT NULL DEFAULT '', count INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID"
+        )
     ]
 
 

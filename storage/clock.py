@@ -19,9 +19,10 @@ def _elapsed_seconds() -> float:
 class LedgerClock:
     """Gives each group its time and refuses when the wall clock jumps by more than `limit_seconds`.
 
-    Backwards: against the last entry. Forwards: against the time that really passed since the last look; a jump before
-    the start of the process cannot be told from a pause of the service. Within the limit a clock that was set back
-    repeats the last entry's time until it has caught up. After a wanted change of the clock, restart the service.
+    Backwards: against the last entry. Forwards: against the time that really passed since the latest time it ever was
+    (so that a clock set back may be set right again); a jump before the start of the process cannot be told from a
+    pause of the service. Within the limit a clock that was set back repeats the last entry's time until it has caught
+    up. After a wanted change of the clock, restart the service.
     """
 
     def __init__(
@@ -35,18 +36,15 @@ class LedgerClock:
         self._elapsed = elapsed
         self._reference = (wall(), elapsed())
 
-    def now_seconds(self) -> float:
-        """Unix seconds by the wall clock."""
-        return self._wall()
-
     def next_time(self, last: str) -> str:
         """The time of the next entries, given the last entry's ("" for none). Raises ClockJumped."""
         wall, elapsed = self._wall(), self._elapsed()
-        drift = (wall - self._reference[0]) - (elapsed - self._reference[1])
-        if drift > self._limit:
+        expected = self._reference[0] + elapsed - self._reference[1]
+        ahead = wall - expected
+        if ahead > self._limit:
             raise ClockJumped(
-                f"the clock jumped forward by {drift:.0f} s (limit {self._limit:.0f} s); set it right or restart the service",
-                jump_seconds=round(drift, 3),
+                f"the clock jumped forward by {ahead:.0f} s (limit {self._limit:.0f} s): set it right, or restart",
+                jump_seconds=round(ahead, 3),
             )
         moment = datetime.fromtimestamp(wall, UTC)
         if last:
@@ -56,7 +54,7 @@ class LedgerClock:
                     f"the clock is {behind:.0f} s behind the last entry (limit {self._limit:.0f} s)",
                     jump_seconds=-round(behind, 3),
                 )
-        self._reference = (wall, elapsed)
+        self._reference = (max(wall, expected), elapsed)
         return max(format_time(moment), last)
 
     @staticmethod

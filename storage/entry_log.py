@@ -2,7 +2,8 @@
 
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -12,6 +13,7 @@ from domain.orders import KnownCommand, Receipt
 from storage.claims import known_commands, taken_claims
 
 _CACHE_KIB: Final = 8192
+_LAST_ROWID: Final = 2**63 - 1
 
 
 class StoredRow(NamedTuple):
@@ -27,7 +29,8 @@ class StoredRow(NamedTuple):
 class SqliteEntryLog:
     """Entries of one event store, readable from any thread (a connection each). Positions start at 1.
 
-    Its own connections: the library's pool makes readers wait for the writer.
+    Its own connections: the library's pool makes readers wait for the writer. Every method raises StorageUnavailable
+    when the database cannot be read.
     """
 
     def __init__(self, path: Path | str, table: str = "stored_events") -> None:
@@ -39,47 +42,42 @@ class SqliteEntryLog:
 
     def head(self) -> int:
         """The last position, 0 in an empty store."""
-        row = self._one(f"SELECT MAX(rowid) FROM {self._table}")
-        return int(row[0] or 0) if row else 0
+        return self._fetch(f"SELECT MAX(rowid) FROM {self._table}")[0][0] or 0
 
     def read(self, start: int, limit: int) -> list[tuple[int, bytes]]:
         """At most `limit` records from position `start` (inclusive), ascending."""
-        rows = self._cursor().execute(
-            f"SELECT rowid, state FROM {self._table} WHERE rowid>=? ORDER BY rowid LIMIT ?", (start, limit)
-        )
-        return rows.fetchall()
+        statement = f"SELECT rowid, state FROM {self._table} WHERE rowid>=? ORDER BY rowid LIMIT ?"
+        return self._fetch(statement, (min(start, _LAST_ROWID), limit))
 
     def rows(self, start: int, limit: int) -> list[StoredRow]:
         """Whole rows as they lie on disk, for audits."""
-        found = self._cursor().execute(
-            f"SELECT rowid, originator_id, originator_version, topic, state FROM {self._table} "
-            "WHERE rowid>=? ORDER BY rowid LIMIT ?",
-            (start, limit),
-        )
-        return [StoredRow(*row) for row in found]
+        columns = "rowid, originator_id, originator_version, topic, state"
+        statement = f"SELECT {columns} FROM {self._table} WHERE rowid>=? ORDER BY rowid LIMIT ?"
+        return [StoredRow(*row) for row in self._fetch(statement, (start, limit))]
 
     def get(self, position: int) -> bytes | None:
         """The entry at a position, or None."""
-        if not 0 < position < 2**63:
+        if not 0 < position < _LAST_ROWID:
             return None
-        row = self._one(f"SELECT state FROM {self._table} WHERE rowid=?", (position,))
-        return bytes(row[0]) if row else None
+        rows = self._fetch(f"SELECT state FROM {self._table} WHERE rowid=?", (position,))
+        return rows[0][0] if rows else None
 
     def of_aggregate(self, aggregate_id: str, *, up_to: int | None = None) -> list[tuple[int, bytes]]:
         """The records of one aggregate in order, up to a position."""
-        rows = self._cursor().execute(
-            f"SELECT rowid, state FROM {self._table} WHERE originator_id=? AND rowid<=? ORDER BY originator_version",
-            (aggregate_id, up_to if up_to is not None else 2**62),
-        )
-        return rows.fetchall()
+        last = _LAST_ROWID if up_to is None else min(up_to, _LAST_ROWID)
+        columns, order = "rowid, state", "ORDER BY originator_version"
+        statement = f"SELECT {columns} FROM {self._table} WHERE originator_id=? AND rowid<=? {order}"
+        return self._fetch(statement, (aggregate_id, last))
 
     def known_commands(self, keys: Sequence[str]) -> dict[str, KnownCommand]:
         """The stored commands among these key hashes."""
-        return known_commands(self._cursor(), self._table, keys)
+        with self._reading() as cursor:
+            return known_commands(cursor, self._table, keys)
 
     def taken_claims(self, claims: Sequence[str]) -> set[str]:
         """Those of the claims that are stored."""
-        return taken_claims(self._cursor(), self._table, claims)
+        with self._reading() as cursor:
+            return taken_claims(cursor, self._table, claims)
 
     def receipt(self, known: KnownCommand) -> Receipt:
         """The answer that a known command was given, marked as a repetition."""
@@ -95,21 +93,34 @@ class SqliteEntryLog:
             self._opened.clear()
         self._local = threading.local()
 
-    def _one(self, statement: str, params: Sequence[object] = ()) -> tuple[Any, ...] | None:
-        row: tuple[Any, ...] | None = self._cursor().execute(statement, params).fetchone()
-        return row
+    def _fetch(self, statement: str, params: Sequence[object] = ()) -> list[Any]:
+        with self._reading() as cursor:
+            return cursor.execute(statement, params).fetchall()
 
-    def _cursor(self) -> sqlite3.Cursor:
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Cursor]:
+        """A cursor of this thread's connection; StorageUnavailable when it fails, and a new connection next time."""
+        try:
+            yield self._connection().cursor()
+        except sqlite3.Error as error:
+            self._drop_connection()
+            raise StorageUnavailable("the event store cannot be read for now", reason=str(error)) from error
+
+    def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            try:
-                connection = sqlite3.connect(
-                    f"{self._path.resolve().as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-                )
-                connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-            except sqlite3.Error as error:
-                raise StorageUnavailable("the event store cannot be read for now", reason=str(error)) from error
+            uri = f"{self._path.resolve().as_uri()}?mode=ro"
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
             self._local.connection = connection
             with self._lock:
                 self._opened.append(connection)
-        return connection.cursor()
+            connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+        return connection
+
+    def _drop_connection(self) -> None:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            self._local.connection = None
+            with self._lock:
+                self._opened.remove(connection)
+            connection.close()

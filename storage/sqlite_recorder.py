@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
-from eventsourcing.persistence import IntegrityError, OperationalError, StoredEvent, Tracking
+from eventsourcing.persistence import IntegrityError, OperationalError, PersistenceError, StoredEvent, Tracking
 from eventsourcing.sqlite import SQLiteConnection, SQLiteCursor, SQLiteDatastore, SQLiteProcessRecorder
 
 from domain.entry import Entry, parse_time
@@ -34,7 +34,7 @@ class LedgerRecorder(SQLiteProcessRecorder):
     (`claims.py`).
     """
 
-    DATABASE_ERRORS: ClassVar = (sqlite3.Error, OSError)
+    DATABASE_ERRORS: ClassVar = (sqlite3.Error, PersistenceError, OSError)
 
     def __init__(self, datastore: SQLiteDatastore, events_table_name: str = "stored_events", **kwargs: Any) -> None:
         super().__init__(datastore, events_table_name=events_table_name, **kwargs)
@@ -68,16 +68,15 @@ class LedgerRecorder(SQLiteProcessRecorder):
         """Take the write lock and open a transaction. Raises StorageUnavailable when it cannot be had."""
         self._lock.acquire()
         try:
-            connection = self._connection()
-            cursor = connection.cursor()
+            cursor = self._connection().cursor()
             cursor.execute("BEGIN IMMEDIATE")
-            return cursor
         except BaseException as error:
             self._drop_writer()
             self._lock.release()
-            if isinstance(error, sqlite3.Error | OSError):
+            if isinstance(error, self.DATABASE_ERRORS):
                 raise unavailable(error) from error
             raise
+        return cursor
 
     def commit(self) -> None:
         """Make the open transaction durable and give the lock back. Raises StorageUnavailable, with nothing stored.
@@ -86,8 +85,9 @@ class LedgerRecorder(SQLiteProcessRecorder):
         there and the answer was lost, the caller's command keys recognise it.
         """
         try:
-            if self._writer is not None:
-                self._writer.commit()
+            if self._writer is None:
+                raise sqlite3.ProgrammingError("no transaction is open")
+            self._writer.commit()
         except sqlite3.Error as error:
             self._abandon()
             raise unavailable(error) from error
@@ -153,11 +153,12 @@ class LedgerRecorder(SQLiteProcessRecorder):
             raise OperationalError(str(error)) from error
         try:
             yield cursor
-        except sqlite3.IntegrityError as error:
+        except BaseException as error:
             self.rollback()
-            raise IntegrityError(error) from error
-        except BaseException:
-            self.rollback()
+            if isinstance(error, sqlite3.IntegrityError):
+                raise IntegrityError(error) from error
+            if isinstance(error, sqlite3.Error):
+                raise OperationalError(error) from error
             raise
         try:
             self.commit()
@@ -214,8 +215,9 @@ class LedgerRecorder(SQLiteProcessRecorder):
         return state
 
     def seal(self, drafts: Iterable[Any], first: int, moment: str) -> Iterator[tuple[int, str, int, str, bytes]]:
-        """Rows of the events table, from position `first`. Entries are sealed; a plain StoredEvent (the library's own
-        test cases) stays opaque. Raises EntryTooLarge.
+        """Rows of the events table, from position `first`. Raises EntryTooLarge.
+
+        Entries are sealed; a plain StoredEvent (the library's own test cases) stays opaque.
         """
         for position, draft in enumerate(drafts, first):
             name = draft.originator_id

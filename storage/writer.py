@@ -1,12 +1,12 @@
 """Group commit: all units that wait share one write lock, one transaction and one fsync; each keeps its own answer.
 
-    1  take the lock, fix the group's time, look up which command keys are known
+    1  take the lock, fix the group's time, look up which command keys are known and which claims are taken
     2  decide every unit in order, on the event loop, each on the result of those before it
-    3  check under the lock what the decisions assumed: versions read, claims free, entries small enough
+    3  check under the lock what the decisions assumed: the versions they read, entries small enough
     4  where an assumption was wrong, forget what was in hand and decide the whole group again (back to 2)
     5  store what is left and commit in a thread; then answer
 
-Losers are removed in 3 before anything is stored, so a guilty command never takes others with it.
+Losers are removed in 2 and 3, before anything is stored, so a guilty command never takes others with it.
 """
 
 import asyncio
@@ -15,11 +15,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from time import perf_counter
+from typing import Final, Protocol, cast
 
 from domain.desk import Desk
-from domain.errors import DaichoError, Overloaded, StorageUnavailable
-from domain.orders import Answer, Decided, KnownCommand, Line, Receipt, Repeat, Unit
+from domain.entry import CommandRef
+from domain.errors import DaichoError, EntryTooLarge, Overloaded, StorageUnavailable
+from domain.orders import Answer, Decided, KnownCommand, Line, Order, Receipt, Unit
 from storage.claims import (
     Rows,
     claim_rows,
@@ -67,13 +69,21 @@ class _Group:
     first: dict[int, int] = field(default_factory=dict)
     decided: list[Decided] = field(default_factory=list)
     size: int = 0
+    started: float = 0.0
 
     def units(self) -> list[Unit]:
         return [unit for request in self.waiting for unit in request.units]
 
+    def orders(self) -> list[Order]:
+        return [order for unit in self.units() for order in unit.orders]
+
 
 class GroupWriter:
-    """The one writer of a ledger's event store. Use it from one event loop."""
+    """The one writer of a ledger's event store. Use it from one event loop.
+
+    `on_commit` are called with the new head after each commit, `on_group` with the number of orders in the group and
+    the seconds from its begin until it was durable; `refusal`, when set, answers every command instead.
+    """
 
     def __init__(
         self,
@@ -132,7 +142,8 @@ class GroupWriter:
         return self._entries.receipt(known)
 
     def close(self) -> None:
-        """Wait for the commit in work and stop."""
+        """Wait for the commit in work and stop. Whoever waits or comes later is answered StorageUnavailable."""
+        self.refusal = StorageUnavailable("the ledger is closed", reason="shutdown")
         self._thread.shutdown(wait=True)
 
     # -- a group -----------------------------------------------------------------------------------------------------
@@ -143,9 +154,13 @@ class GroupWriter:
             self._busy = False
             return
         try:
-            if self._stage(group):
+            if self.refusal is not None:
+                self._fail(group, self.refusal)
+            elif self._stage(group):
                 self._thread.submit(self._commit, group, loop)
                 return
+            else:
+                self._settle(group)
         except DaichoError as trouble:
             self._fail(group, trouble)
         except Exception as error:  # a defect of ours must not leave callers waiting for ever
@@ -165,66 +180,60 @@ class GroupWriter:
         return group
 
     def _stage(self, group: _Group) -> bool:
-        """Steps 1 to 5 without the commit. True when there is something to commit; else all is answered."""
+        """Steps 1 to 5 without the commit. False when there is nothing to store: the lock is given back."""
         recorder = self._recorder
+        group.started = perf_counter()
         cursor = recorder.begin()
         try:
             head = recorder.head_under_lock(cursor)
             moment = recorder.time_under_lock(cursor, head)
-            keys = [order.ref.key for unit in group.units() for order in unit.orders]
-            known = known_commands(cursor, recorder.events_table_name, keys)
-            rows = self._decide(group, cursor, known, head, moment)
-            if not rows:
-                recorder.rollback()
-                self._answer(group)
-                return False
-            cursor.executemany(recorder.insert_events_statement, rows)
-            cursor.executemany(insert_claims(recorder.events_table_name), self._claims(group))
-            recorder.remember_time(head + len(rows), moment)
+            rows = self._decide(group, cursor, head, moment)
+            if rows:
+                cursor.executemany(recorder.insert_events_statement, rows)
+                cursor.executemany(insert_claims(recorder.events_table_name), self._claims(group))
+                recorder.remember_time(head + len(rows), moment)
         except BaseException as error:
             recorder.rollback()
             if isinstance(error, recorder.DATABASE_ERRORS):
                 raise unavailable(error) from error
             raise
-        return True
+        if not rows:
+            recorder.rollback()
+        return bool(rows)
 
-    def _decide(
-        self, group: _Group, cursor: Rows, known: dict[str, KnownCommand], head: int, moment: str
-    ) -> list[tuple[object, ...]]:
+    def _decide(self, group: _Group, cursor: Rows, head: int, moment: str) -> list[tuple[object, ...]]:
         """Decide until all assumptions hold under the lock; the rows of the events table."""
-        table = self._recorder.events_table_name
-        forced: dict[int, DaichoError] = {}
-        taken: set[str] = set()
-        now = self._recorder.seconds_of(moment)
+        table, now = self._recorder.events_table_name, self._recorder.seconds_of(moment)
+        orders = group.orders()
+        known = known_commands(cursor, table, [order.ref.key for order in orders])
+        taken = taken_claims(cursor, table, [key for order in orders for key in order.claims()])
+        forced: dict[CommandRef, DaichoError] = {}
         for _ in range(MAX_ROUNDS):
             desk = self._decider.open_desk(now, taken)
             group.desk = desk
             group.lines = [desk.decide(unit, known, forced) for unit in group.units()]
             group.decided = [line for lines in group.lines for line in lines if isinstance(line, Decided)]
-            stale = stale_versions(cursor, table, desk.loaded)
-            lost = taken_claims(cursor, table, list(desk.claims))
-            if not stale and not lost:
+            if not stale_versions(cursor, table, desk.loaded):
                 rows = self._seal(group, head, moment, forced)
                 if rows is not None:
                     return rows
-            taken |= lost
             self._decider.forget(desk)
         raise StorageUnavailable("the group met too many changes by other writers", reason="contention")
 
     def _seal(
-        self, group: _Group, head: int, moment: str, forced: dict[int, DaichoError]
+        self, group: _Group, head: int, moment: str, forced: dict[CommandRef, DaichoError]
     ) -> list[tuple[object, ...]] | None:
-        """The rows to store; None when an entry was too large: its order is forced to be refused."""
+        """The rows to store; None when entries were too large: their orders are forced to be refused."""
         rows: list[tuple[object, ...]] = []
         group.first = {}
+        found = len(forced)
         for decided in group.decided:
-            group.first[id(decided)] = head + len(rows) + 1
+            first = group.first[id(decided)] = head + len(rows) + 1
             try:
-                rows.extend(self._recorder.seal(decided.entries, head + len(rows) + 1, moment))
-            except DaichoError as too_large:
-                forced[id(decided.order)] = too_large
-                return None
-        return rows
+                rows.extend(self._recorder.seal(decided.entries, first, moment))
+            except EntryTooLarge as too_large:
+                forced[decided.order.ref] = too_large
+        return rows if len(forced) == found else None
 
     def _claims(self, group: _Group) -> list[tuple[str, int, str, int]]:
         rows: list[tuple[str, int, str, int]] = []
@@ -235,8 +244,10 @@ class GroupWriter:
         return rows
 
     def _commit(self, group: _Group, loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread: the fsync. A crash here leaves the whole group stored or nothing of it; a client that got no
-        answer repeats its command key and is told which.
+        """In the thread: the fsync.
+
+        A crash here leaves the whole group stored or nothing of it; a client that got no answer repeats its command
+        key and is told which.
         """
         try:
             self._recorder.commit()
@@ -249,16 +260,30 @@ class GroupWriter:
             loop.call_soon_threadsafe(self._finish, group, loop, None)
 
     def _finish(self, group: _Group, loop: asyncio.AbstractEventLoop, trouble: DaichoError | None) -> None:
-        if trouble is not None:
-            self._fail(group, trouble)
-        else:
-            if group.desk is not None:
-                self._decider.stored(group.desk)
-            self._answer(group)
-            head = max(group.first[id(line)] + len(line.entries) - 1 for line in group.decided)
-            for notify in self.on_commit:
-                notify(head)
-        loop.call_soon(self._next_group, loop)
+        try:
+            if trouble is not None:
+                self._fail(group, trouble)
+            else:
+                self._settle(group)
+                self._notify(group)
+        except Exception:  # a defect of ours must not stop the ledger
+            logger.exception("a stored group could not be answered, or its listeners told")
+            self._fail(group, StorageUnavailable("stored, but the answer was lost: send the command again"))
+        finally:
+            loop.call_soon(self._next_group, loop)
+
+    def _settle(self, group: _Group) -> None:
+        """What was decided is stored (or nothing was to be): later groups decide upon it, callers are answered."""
+        self._decider.stored(cast("Desk", group.desk))
+        self._answer(group)
+
+    def _notify(self, group: _Group) -> None:
+        seconds = perf_counter() - group.started
+        head = max(group.first[id(line)] + len(line.entries) - 1 for line in group.decided)
+        for committed in self.on_commit:
+            committed(head)
+        for measured in self.on_group:
+            measured(group.size, seconds)
 
     def _fail(self, group: _Group, trouble: DaichoError) -> None:
         if group.desk is not None:
@@ -277,17 +302,17 @@ class GroupWriter:
     def _answer_of(self, line: Line, group: _Group) -> Answer:
         if isinstance(line, DaichoError):
             return line
-        if isinstance(line, Repeat):
-            if line.known is not None:
-                return self._entries.receipt(line.known)
-            if line.earlier is not None:
-                return self._receipt(line.earlier, group, hit=True)
-            return StorageUnavailable("a repeated command lost its first answer")
-        return self._receipt(line, group, hit=False)
+        if isinstance(line, Decided):
+            return self._receipt(line, group, hit=False)
+        if isinstance(line.source, Decided):
+            return self._receipt(line.source, group, hit=True)
+        try:
+            return self._entries.receipt(line.source)
+        except StorageUnavailable as trouble:
+            return trouble
 
     @staticmethod
     def _receipt(decided: Decided, group: _Group, *, hit: bool) -> Receipt:
         first = group.first[id(decided)]
         records = [(first + i, entry.state) for i, entry in enumerate(decided.entries)]
         return Receipt(decided.aggregate_id, decided.version, records, hit=hit)
-
