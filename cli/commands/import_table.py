@@ -1,0 +1,153 @@
+"""`daicho import`: an existing trade table, through the API."""
+
+from pathlib import Path
+from typing import Annotated
+
+import httpx
+from cyclopts import Parameter
+
+from cli.importing.importer import Importer, ImportFailed, Outcome, prepare
+from cli.importing.mapping import find_columns
+from cli.importing.table import TableError, read_table
+from cli.screen import console, escaped, print_json, progress_bar
+from cli.settings import SettingsError, load_settings
+
+SHOWN_REFUSALS = 20
+Pairs = Annotated[list[str] | None, Parameter(negative="")]
+
+
+def import_table(
+    file: Path,
+    *,
+    token_file: Path,
+    url: str = "",
+    map: Pairs = None,  # noqa: A002 the option's name
+    where: Pairs = None,
+    encoding: str = "auto",
+    decimal_comma: bool = False,
+    dry_run: bool = False,
+    continue_: Annotated[bool, Parameter(name="--continue")] = False,
+    report: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Record the trades of a CSV file for the token's company, signed as batches by its wallet.
+
+    The whole file is tried first. If a line would be refused, nothing is imported unless --continue is given. Run it
+    again after an interruption: nothing is imported twice. Exit code 1 when lines were refused.
+
+    Parameters
+    ----------
+    file
+        The table: comma, semicolon or tab; UTF-8, UTF-16, Shift-JIS or Windows-1252.
+    token_file
+        File with the token of a user whose wallet signs.
+    url
+        The service (default: where the settings let it listen).
+    map
+        FIELD=COLUMN where a header is not recognised; may be repeated.
+    where
+        COLUMN=VALUE: import only such lines; may be repeated.
+    encoding
+        The file's encoding.
+    decimal_comma
+        Amounts are written 1.234,50.
+    dry_run
+        Only try; import nothing.
+    continue_
+        Import the good lines although others are refused.
+    report
+        Write the refused lines to this CSV file.
+    json
+        Print one JSON object.
+    """
+    table = read_table(file, encoding)
+    columns = find_columns(table.headers, _pairs(map, "--map"))
+    outcome = Outcome()
+    filters = _pairs(where, "--where")
+    unknown = [column for column in filters if column not in table.headers]
+    if unknown:
+        raise TableError(f"there is no column {unknown[0]!r}; columns are {', '.join(table.headers)}")
+    lines = prepare(table.rows(), columns, where=filters, decimal_comma=decimal_comma, outcome=outcome)
+    with httpx.Client(base_url=url or _own_url(), headers={"authorization": f"Bearer {_token(token_file)}"}) as client:
+        importer = Importer(client)
+        with progress_bar(shown=not json) as bar:
+            try:
+                trial = Outcome(refused=list(outcome.refused))
+                task = bar.add_task("trying", total=len(lines))
+                importer.try_out(lines, trial, lambda done: bar.advance(task, done))
+                if dry_run or (trial.refused and not continue_):
+                    outcome = trial
+                else:
+                    task = bar.add_task("importing", total=len(lines))
+                    importer.send(lines, outcome, lambda done: bar.advance(task, done))
+            except ImportFailed as error:
+                console.print(f"daicho: {escaped(str(error))}", style="bold red", markup=False)
+                return 2
+    _write_report(report, outcome)
+    _show(outcome, table.encoding, file.name, json=json)
+    return 1 if outcome.refused else 0
+
+
+def _show(outcome: Outcome, encoding: str, name: str, *, json: bool) -> None:
+    refused = sorted(outcome.refused)
+    if json:
+        print_json(
+            {
+                "imported": outcome.imported,
+                "already_imported": outcome.already,
+                "would_be_imported": outcome.checked,
+                "refused": [{"line": line, "reason": reason} for line, reason in refused],
+                "encoding": encoding,
+            }
+        )
+        return
+    done = (
+        f"{outcome.imported:,} imported" if outcome.imported or not outcome.checked else f"{outcome.checked:,} could be"
+    )
+    console.print(
+        f"{escaped(name)} ({encoding}): {done}, {outcome.already:,} were there already, {len(refused):,} refused"
+    )
+    for line, reason in refused[:SHOWN_REFUSALS]:
+        console.print(f"  line {line}: {escaped(reason)}", markup=False)
+    if len(refused) > SHOWN_REFUSALS:
+        console.print(f"  … and {len(refused) - SHOWN_REFUSALS:,} more (--report FILE writes them all)")
+    if refused and not outcome.imported:
+        console.print("Nothing was imported. Mend the lines, or import the others with --continue.")
+
+
+def _write_report(path: Path | None, outcome: Outcome) -> None:
+    if path is None:
+        return
+    import csv
+
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["line", "reason"])
+        writer.writerows((line, _no_formula(reason)) for line, reason in sorted(outcome.refused))
+
+
+def _no_formula(text: str) -> str:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in "=+-@\t" else text
+
+
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
+    pairs = {}
+    for item in given or ():
+        name, equals, value = item.partition("=")
+        if not equals or not name:
+            raise SettingsError(f"{option} takes NAME=VALUE, not {item!r}")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _token(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the token file cannot be read: {error}") from None
+
+
+def _own_url() -> str:
+    settings = load_settings()
+    return f"http://{settings.host}:{settings.port}"
