@@ -1,0 +1,129 @@
+"""The demo's service: `daicho serve` as a process of its own, and a client of its public API."""
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import httpx
+
+from cli.demo.cast import clerk_of
+from cli.development import SCOPES, make_token
+from cli.importing.importer import problem_text
+from cli.settings import Settings
+from storage.folder import DataFolder
+
+READY_SECONDS: Final = 60.0
+STOP_SECONDS: Final = 30.0
+POLL_SECONDS: Final = 0.1
+
+
+class DemoFailed(Exception):
+    """A step of the demo did not do what it should."""
+
+
+class RunningService:
+    """`daicho serve` on a data folder, until the end of the `with`."""
+
+    def __init__(self, settings: Settings, log_file: Path) -> None:
+        self._settings = settings
+        self._log_file = log_file
+        self.port = free_port(settings.host, settings.port)
+        self.url = f"http://{settings.host}:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "cli.main",
+                    "serve",
+                    "--data",
+                    str(self._settings.data_dir),
+                    "--port",
+                    str(self.port),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + READY_SECONDS
+        while not self._ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise DemoFailed(f"the service did not become ready; its last words:\n{last_lines(self._log_file)}")
+            time.sleep(POLL_SECONDS)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the service in order."""
+        process, self._process = self._process, None
+        if process is not None and process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _ready(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=2.0).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+
+class Person:
+    """Somebody with a token: a company's clerk, or the operator."""
+
+    def __init__(self, url: str, settings: Settings, company: str) -> None:
+        scopes = [s for s in SCOPES if s not in {"operator", "audit:read"}] if company else ["operator", "audit:read"]
+        self.token = make_token(
+            DataFolder(settings.data_dir),
+            issuer=settings.issuer,
+            audience=settings.jwt_audience,
+            subject=clerk_of(company) if company else "operator@daicho.example",
+            company=company,
+            scopes=scopes,
+            seconds=3600,
+        )
+        self.company = company
+        self.http = httpx.Client(base_url=url, headers={"authorization": f"Bearer {self.token}"}, timeout=60.0)
+
+    def ask(self, method: str, path: str, *, key: str = "", **arguments: Any) -> dict[str, Any]:
+        """One request; the JSON answer. Raises DemoFailed with the problem's text."""
+        headers = {"idempotency-key": key} if key else {}
+        response = self.http.request(method, path, headers=headers, **arguments)
+        if response.status_code >= httpx.codes.BAD_REQUEST:
+            raise DemoFailed(f"{method} {path}: {problem_text(response)}")
+        answer: dict[str, Any] = response.json()
+        answer["hit"] = response.headers.get("idempotency-hit") == "true"
+        return answer
+
+
+def free_port(host: str, wanted: int) -> int:
+    """The wanted port if nobody has it, else any free one."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise DemoFailed(f"no port is free on {host}")
+
+
+def last_lines(path: Path, count: int = 12) -> str:
+    """The end of a log file."""
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
