@@ -9,6 +9,10 @@ import hashlib
 _P = 2**255 - 19
 _L = 2**252 + 27742317777372353535851937790883648493
 _D = -121665 * pow(121666, -1, _P) % _P
+_BX = 0x216936D3CD6E53FEC0A4E231FDD6DC5C692CC7609525A7B2C9562D608F25D51A
+_BY = 4 * pow(5, -1, _P) % _P
+_BASE = (_BX, _BY, 1, _BX * _BY % _P)
+_NEUTRAL = (1).to_bytes(32, "little")
 _SQRT_MINUS_1 = pow(2, (_P - 1) // 4, _P)
 KEY_BYTES = 32
 _SIGNATURE_BYTES = 64
@@ -57,17 +61,6 @@ def _encode(point: _Point) -> bytes:
     inverse = pow(point[2], -1, _P)
     x, y = point[0] * inverse % _P, point[1] * inverse % _P
     return (y | (x & 1) << 255).to_bytes(32, "little")
-
-
-def _base_point() -> _Point:
-    point = _decode((4 * pow(5, -1, _P) % _P).to_bytes(32, "little"))
-    if point is None:  # pragma: no cover - a constant of the curve
-        raise ArithmeticError("the base point is on the curve")
-    return point
-
-
-_BASE = _base_point()
-_NEUTRAL = (1).to_bytes(32, "little")
 
 
 def verify(public_key: bytes, signature: bytes, message: bytes) -> bool:

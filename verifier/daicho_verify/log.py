@@ -73,6 +73,7 @@ class _LogCheck:
         self.source = source
         self.roots: dict[int, bytes] = {}
         self.samples: list[int] = []
+        self.uppers: list[bytes] = []
         self.signed = False
         self.tree_agrees = False
 
@@ -112,8 +113,8 @@ class _LogCheck:
         return {size for size in sizes if 0 < size <= self.checkpoint.size}
 
     def _all_tiles(self) -> bytes:
-        """Hash every tile upwards, note the roots at the marked sizes, give the whole root."""
-        frontier, marks, uppers = Frontier(), self._marks(), list[bytes]()
+        """Hash every leaf, note the roots at the marked sizes and the full tiles', give the whole root."""
+        frontier, marks = Frontier(), self._marks()
         total = -(-self.checkpoint.size // WIDTH)
         for index in range(total):
             hashes = self.tiles.tile(0, index)
@@ -122,9 +123,13 @@ class _LogCheck:
                 if frontier.size in marks:
                     self.roots[frontier.size] = frontier.root()
             if len(hashes) == WIDTH:
-                uppers.append(perfect_root(hashes))
+                self.uppers.append(perfect_root(hashes))
             self.progress("tiles", index + 1, total)
-        level = 1
+        return frontier.root()
+
+    def _check_upper_tiles(self) -> None:
+        """Compare the tiles above the leaves with what those hash to; nothing to do for a sample."""
+        level, uppers = 1, self.uppers
         while uppers:
             rows = [uppers[i : i + WIDTH] for i in range(0, len(uppers), WIDTH)]
             for index, row in enumerate(rows):
@@ -132,7 +137,6 @@ class _LogCheck:
                     raise DisagreesError(f"tile {index} of level {level} is not what the tiles below it hash to")
             uppers = [perfect_root(row) for row in rows if len(row) == WIDTH]
             level += 1
-        return frontier.root()
 
     def _sampled(self) -> list[int]:
         """Give the 0-based indices to look at: unpredictable, so that a log cannot prepare for them."""
@@ -159,6 +163,7 @@ class _LogCheck:
                     "second": {"size": size, "root": computed.hex()},
                 },
             )
+        self._check_upper_tiles()
         for done, index in enumerate(self.samples, 1):
             path, leaf = self.tiles.inclusion(index, size), self.tiles.node(0, index)
             if not verify_inclusion(index, size, leaf, path, root):

@@ -16,6 +16,7 @@ from daicho_verify.files import read_bounded
 TIMEOUT_SECONDS = 20.0
 _CHUNK_BYTES = 1 << 16
 _GZIP_WINDOW = 31
+_GZIP_FRAME_BYTES = 64  # what cannot be squeezed grows by its frame and some bytes a block (RFC 1951 section 3.2.4)
 _HTTP_NOT_FOUND = 404
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -87,22 +88,21 @@ def fetch(
     received = bytearray()
     try:
         with _opener(url).open(request, timeout=timeout_seconds) as response:
+            squeezed = response.headers.get("Content-Encoding", "identity").lower() == "gzip"
+            most_received = most_bytes + (most_bytes >> 8) + _GZIP_FRAME_BYTES if squeezed else most_bytes
             while chunk := response.read1(_CHUNK_BYTES):
                 received += chunk
-                if len(received) > most_bytes:
+                if len(received) > most_received:
                     raise UnavailableError(f"{url} answers with more than {most_bytes} bytes")
                 if time.monotonic() > deadline:
                     raise UnavailableError(f"{url} did not answer whole within {timeout_seconds:g} s")
-            coding = response.headers.get("Content-Encoding", "identity")
     except urllib.error.HTTPError as error:
         error.close()
         kind = MissingError if error.code == _HTTP_NOT_FOUND else UnavailableError
         raise kind(f"{url} answers with HTTP status {error.code}") from None
     except (OSError, http.client.HTTPException) as error:
         raise UnavailableError(f"{url} cannot be reached: {error}") from None
-    if coding.lower() == "gzip":
-        return _inflate(bytes(received), most_bytes, url)
-    return bytes(received)
+    return _inflate(bytes(received), most_bytes, url) if squeezed else bytes(received)
 
 
 class HttpSource:

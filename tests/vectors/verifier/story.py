@@ -64,3 +64,11 @@ def story(**options: Any) -> PublicBook:
     book.wallet_event("WalletClosed", WALLET_B)  # 27
     book.append("CompanySuspended", "Company", uid(KAEDE), {"code": KAEDE, "reason": "unpaid"})  # 28
     return book
+
+
+def long_book(entries: int) -> PublicBook:
+    """The opening, and companies up to the given number of entries."""
+    book = opened()
+    for n in range(entries - len(book.raw)):
+        book.append("CompanyRegistered", "Company", uid(f"many {n}"), {"code": f"c-{n}", "name": "Many"})
+    return book
