@@ -5,7 +5,7 @@ touched (a cache may not evict what is in flight) and remembers at which version
 read set, checked against the store under the write lock.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from domain.aggregate import Aggregate, Event
@@ -17,7 +17,6 @@ from domain.errors import (
     CommandKeyReused,
     CompanyNotFound,
     DaichoError,
-    NotFound,
     ReferenceTaken,
     SignatureReplayed,
     TradeNotFound,
@@ -39,6 +38,8 @@ Forced = Mapping[CommandRef, DaichoError]
 class Desk:
     """Decides units in order. `taken` are the claims among the orders' that are stored already.
 
+    `absent` are ids of which the store is known to hold nothing, by a look under the write lock: they are not looked up
+    again and are no part of the read set.
     `load` gives an aggregate as stored, or None: it may come from a cache, and the desk changes it in place. `load_at`
     replays one from the store as it was at a version.
     """
@@ -51,6 +52,7 @@ class Desk:
         handlers: Mapping[type[Command], Handler],
         now_seconds: float,
         taken: set[str],
+        absent: Collection[str] = (),
     ) -> None:
         self._load = load
         self._load_at = load_at
@@ -59,6 +61,7 @@ class Desk:
         self.now_seconds = now_seconds
         self.loaded: dict[str, int] = {}
         self._taken = set(taken)
+        self._absent = absent
         self._in_hand: dict[str, Aggregate] = {}
         self._staged: dict[str, list[Event]] = {}
         self._seen: dict[str, Decided] = {}
@@ -68,15 +71,24 @@ class Desk:
 
     def company(self, code: str) -> Company:
         """The company of that code; CompanyNotFound."""
-        return self._get(company_id(code), Company, CompanyNotFound(f"no company {code!r}", company=code))
+        found = self._take(company_id(code))
+        if not isinstance(found, Company):
+            raise CompanyNotFound(f"no company {code!r}", company=code)
+        return found
 
     def wallet(self, wallet_id: str) -> Wallet:
         """The wallet of that id; WalletNotFound."""
-        return self._get(wallet_id, Wallet, WalletNotFound(f"no wallet {wallet_id}", wallet=wallet_id))
+        found = self._take(wallet_id)
+        if not isinstance(found, Wallet):
+            raise WalletNotFound(f"no wallet {wallet_id}", wallet=wallet_id)
+        return found
 
     def trade(self, trade_id: str) -> Trade:
         """The trade of that id; TradeNotFound."""
-        return self._get(trade_id, Trade, TradeNotFound(f"no trade {trade_id}", trade=trade_id))
+        found = self._take(trade_id)
+        if not isinstance(found, Trade):
+            raise TradeNotFound(f"no trade {trade_id}", trade=trade_id)
+        return found
 
     def exists(self, aggregate_id: str) -> bool:
         """True when there is an aggregate of that id, stored or decided in this group."""
@@ -84,7 +96,8 @@ class Desk:
 
     def add(self, aggregate: A) -> A:
         """Take a new aggregate in hand."""
-        self.loaded.setdefault(aggregate.id, 0)
+        if aggregate.id not in self._absent:
+            self.loaded.setdefault(aggregate.id, 0)
         self._in_hand[aggregate.id] = aggregate
         return aggregate
 
@@ -159,7 +172,7 @@ class Desk:
         From the store, never from the cache: the cached object is the one that the rejected unit has changed.
         """
         del self._in_hand[aggregate_id]
-        taken_up = self.loaded[aggregate_id]
+        taken_up = self.loaded.get(aggregate_id, 0)
         fresh = self._load_at(aggregate_id, taken_up) if taken_up else None
         for event in self._staged.get(aggregate_id, ()):
             fresh = event.mutate(fresh)
@@ -172,18 +185,12 @@ class Desk:
     def _take(self, aggregate_id: str) -> Aggregate | None:
         aggregate = self._in_hand.get(aggregate_id)
         if aggregate is None:
-            if self.loaded.get(aggregate_id) == 0:
+            if aggregate_id in self._absent or self.loaded.get(aggregate_id) == 0:
                 return None
             aggregate = self._load(aggregate_id)
             self.loaded.setdefault(aggregate_id, aggregate.version if aggregate is not None else 0)
             if aggregate is not None:
                 self._in_hand[aggregate_id] = aggregate
-        return aggregate
-
-    def _get(self, aggregate_id: str, kind: type[A], missing: NotFound) -> A:
-        aggregate = self._take(aggregate_id)
-        if not isinstance(aggregate, kind):
-            raise missing
         return aggregate
 
 

@@ -8,6 +8,7 @@ below 2^53: in that profile msgspec's sorted encoding and RFC 8785 agree byte fo
 import hashlib
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ MAX_ENTRY_BYTES: Final = 65_535  # C2SP tlog-tiles: an entry bundle prefixes eac
 _LINE_NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,7})\Z")
 _UUID7_KEY: Final = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-7.{3}-.{4}-.{12}\Z", re.DOTALL)
 _STEM_DIGITS: Final = 56  # of 64, the other 8 are the line's number
+_REMEMBERED_STEMS: Final = 1_024
 _AFTER_TIME_DIGITS: Final = 52  # of 64, the other 12 are the UUIDv7's milliseconds
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -154,8 +156,14 @@ def command_key_hash(origin: str, actor: Actor, key: str) -> str:
     """
     stem, colon, line = key.rpartition(":")
     if colon and _LINE_NUMBER.match(line):
-        return _whole_key_hash(origin, actor, stem)[:_STEM_DIGITS] + f"{int(line):08x}"
+        return f"{_stem_hash(origin, actor, stem)}{int(line):08x}"
     return _whole_key_hash(origin, actor, key)
+
+
+@lru_cache(maxsize=_REMEMBERED_STEMS)
+def _stem_hash(origin: str, actor: Actor, stem: str) -> str:
+    """Asked for once a line of a bulk, always with the same values."""
+    return _whole_key_hash(origin, actor, stem)[:_STEM_DIGITS]
 
 
 def _whole_key_hash(origin: str, actor: Actor, key: str) -> str:

@@ -2,11 +2,14 @@
 
 import os
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from uuid import UUID, uuid5
 
 NAMESPACE = UUID("8b0f0f3e-5d0a-5b8e-9a35-0d8f4a1c7e52")  # of this project; never changes
 _BLOCK = 512
+_REMEMBERED = 65_536  # natural keys whose id is kept: computing one costs as much as deciding a command
 _TIME_ORDERED = 7  # the version of RFC 9562 section 5.7
 
 
@@ -21,32 +24,44 @@ def _entropy() -> Iterator[str]:
 class IdSource:
     """Makes identifiers. One per process and thread of decisions; holds entropy, never hands out a bit twice."""
 
-    def __init__(self) -> None:
-        self._next = _entropy().__next__
-        self._pid = os.getpid()
+    random128: Callable[[], str]
+    """128 random bits as 32 hex digits."""
 
-    def random128(self) -> str:
-        """128 random bits as 32 hex digits."""
-        if self._pid != os.getpid():  # a fork must not repeat its parent's bits
-            self.__init__()  # type: ignore[misc]
-        return self._next()
+    def __init__(self) -> None:
+        self._refill()
+        self._millis, self._prefix = 0, ""
+        me = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _refill(me()))  # a fork must not repeat its parent's bits
+
+    def _refill(self) -> None:
+        self.random128 = _entropy().__next__  # the generator's own method: no call of ours around it
 
     def uuid7(self) -> str:
         """A UUIDv7 (RFC 9562 section 5.7): ordered by milliseconds, so that indexes grow at one end."""
-        millis = f"{time.time_ns() // 1_000_000:012x}"
+        millis = time.time_ns() // 1_000_000
+        if millis != self._millis:  # many ids are made within a millisecond
+            digits = f"{millis:012x}"
+            self._millis, self._prefix = millis, f"{digits[:8]}-{digits[8:]}-7"
         bits = self.random128()
-        return f"{millis[:8]}-{millis[8:]}-7{bits[:3]}-a{bits[3:6]}-{bits[6:18]}"
+        return f"{self._prefix}{bits[:3]}-a{bits[3:6]}-{bits[6:18]}"
 
     def nonce(self) -> str:
         """A 256-bit signature nonce as 0x and 64 hex digits, ordered by time for the sake of the index."""
         return f"0x{time.time_ns() // 1_000_000:012x}{self.random128()}{self.random128()[:20]}"
 
 
+def _refill(source: IdSource | None) -> None:
+    if source is not None:
+        source._refill()  # noqa: SLF001 of this module
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def company_id(code: str) -> str:
     """The aggregate id of the company with that code."""
     return str(uuid5(NAMESPACE, f"company:{code}"))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def wallet_id(company: str, subject: str) -> str:
     """The aggregate id of the one wallet that a company's user (by pseudonym) has."""
     return str(uuid5(NAMESPACE, f"wallet:{company}:{subject}"))

@@ -6,7 +6,7 @@ Decisions are made on the event loop against cached aggregates; the cache is onl
 its lock that the store holds the very versions that were decided upon. Nothing else but `anchor_book.py` stores events.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, cast
 
@@ -83,13 +83,17 @@ class Ledger(Application[str]):
 
     # -- for the writer ----------------------------------------------------------------------------------------------
 
-    def open_desk(self, now_seconds: float, taken: set[str]) -> Desk:
-        """A desk for one group at its time (Unix seconds); `taken` are claims that the store holds already."""
-        return Desk(self.load, self.load_at, self._entries, HANDLERS, now_seconds, taken)
+    def open_desk(self, now_seconds: float, taken: set[str], absent: Collection[str]) -> Desk:
+        """A desk for one group at its time (Unix seconds).
+
+        `taken` are claims that the store holds already, `absent` ids of which it holds nothing.
+        """
+        return Desk(self.load, self.load_at, self._entries, HANDLERS, now_seconds, taken, absent)
 
     def load(self, aggregate_id: str) -> Aggregate | None:
         """The aggregate as stored (by the cache's word), or None. Raises StorageUnavailable."""
-        return self._get(aggregate_id, None)
+        cached: Aggregate | None = self.cache.cache.get(aggregate_id)
+        return cached if cached is not None else self._get(aggregate_id, None)
 
     def load_at(self, aggregate_id: str, version: int = _LATEST) -> Aggregate | None:
         """The aggregate replayed from the store up to a version, apart from the cache. Raises StorageUnavailable."""

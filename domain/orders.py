@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from domain.aggregate import Event
-from domain.commands import Command, RecordTrade, body_bytes
+from domain.commands import Command, RecordTrade, SignBatch, body_bytes
 from domain.entry import Actor, CommandRef, Entry, body_hash, command_key_hash
 from domain.errors import DaichoError
 from domain.signature import Signature
@@ -44,6 +44,13 @@ class Order:
         if isinstance(self.command, RecordTrade):
             keys.append(f"ref|{self.actor.company}|{self.command.reference}")
         return keys
+
+    def creates(self) -> str | None:
+        """The id of the aggregate that the order would begin under an id given before it is decided."""
+        command = self.command
+        if isinstance(command, RecordTrade):
+            return self.trade_id or None
+        return command.batch if isinstance(command, SignBatch) else None
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ to, so that a repeated command is answered from what is stored. All look-ups are
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from domain.orders import KnownCommand
 
@@ -33,26 +33,49 @@ def claims_schema(table: str) -> list[str]:
     ]
 
 
-def known_commands(cursor: Rows, table: str, keys: Sequence[str]) -> dict[str, KnownCommand]:
-    """The stored commands among these key hashes."""
+def stored_keys(
+    cursor: Rows, table: str, commands: Sequence[str], claims: Sequence[str]
+) -> tuple[dict[str, KnownCommand], set[str]]:
+    """The stored commands among these key hashes and the stored ones of these claims, in one look."""
+    keys = [_COMMAND + key for key in commands]
+    keys += claims
+    known: dict[str, KnownCommand] = {}
+    taken: set[str] = set()
+    for key, body, position, count in _stored(cursor, table, keys):
+        if key.startswith(_COMMAND):
+            known[key.removeprefix(_COMMAND)] = KnownCommand(body, position, count)
+        else:
+            taken.add(key)
+    return known, taken
+
+
+def absent_aggregates(cursor: Rows, table: str, ids: Sequence[str]) -> set[str]:
+    """Those of these aggregates of which nothing is stored."""
+    if not ids:
+        return set()
+    cursor.execute(
+        f"SELECT value FROM json_each(?) WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE originator_id=value)",
+        (json.dumps(ids),),
+    )
+    return {str(row[0]) for row in cursor.fetchall()}
+
+
+def _stored(cursor: Rows, table: str, keys: Sequence[str]) -> list[tuple[str, str, int, int]]:
     cursor.execute(
         f"SELECT key, body, position, count FROM {table}_claims WHERE key IN (SELECT value FROM json_each(?))",
-        (json.dumps([_COMMAND + key for key in keys]),),
+        (json.dumps(keys),),
     )
-    return {
-        str(key).removeprefix(_COMMAND): KnownCommand(str(body), int(str(position)), int(str(count)))
-        for key, body, position, count in cursor.fetchall()
-    }
+    return cast("list[tuple[str, str, int, int]]", cursor.fetchall())
+
+
+def known_commands(cursor: Rows, table: str, keys: Sequence[str]) -> dict[str, KnownCommand]:
+    """The stored commands among these key hashes."""
+    return stored_keys(cursor, table, keys, ())[0]
 
 
 def taken_claims(cursor: Rows, table: str, claims: Sequence[str]) -> set[str]:
     """Those of the claims that are stored."""
-    if not claims:
-        return set()
-    cursor.execute(
-        f"SELECT key FROM {table}_claims WHERE key IN (SELECT value FROM json_each(?))", (json.dumps(list(claims)),)
-    )
-    return {str(row[0]) for row in cursor.fetchall()}
+    return stored_keys(cursor, table, (), claims)[1] if claims else set()
 
 
 def stale_versions(cursor: Rows, table: str, expected: dict[str, int]) -> set[str]:
@@ -76,6 +99,6 @@ def claim_rows(claims: Iterable[str], position: int) -> list[tuple[str, int, str
     return [(claim, position, "", 0) for claim in claims]
 
 
-def insert_claims(table: str) -> str:
-    """The statement that stores claims."""
-    return f"INSERT INTO {table}_claims VALUES (?,?,?,?)"
+def claims_table(table: str) -> str:
+    """The name of the claims beside an events table."""
+    return f"{table}_claims"

@@ -16,6 +16,7 @@ from eventsourcing.sqlite import SQLiteConnection, SQLiteCursor, SQLiteDatastore
 
 from domain.entry import Entry, parse_time
 from domain.errors import StorageUnavailable
+from storage.bulk_insert import insert_rows
 from storage.claims import claims_schema
 from storage.clock import LedgerClock
 
@@ -39,7 +40,6 @@ class LedgerRecorder(SQLiteProcessRecorder):
     def __init__(self, datastore: SQLiteDatastore, events_table_name: str = "stored_events", **kwargs: Any) -> None:
         super().__init__(datastore, events_table_name=events_table_name, **kwargs)
         table = self.events_table_name
-        self.insert_events_statement = f"INSERT INTO {table} VALUES (?,?,?,?,?)"
         self.select_max_notification_id_statement = f"SELECT MAX(rowid) FROM {table}"
         self.origin = ""
         self.clock: LedgerClock | None = None
@@ -177,7 +177,7 @@ class LedgerRecorder(SQLiteProcessRecorder):
         sealed = any(isinstance(event, Entry) for event in stored_events)
         moment = self.time_under_lock(c, head) if sealed else ""
         rows = list(self.seal(stored_events, head + 1, moment))
-        c.executemany(self.insert_events_statement, rows)
+        insert_rows(c, self.events_table_name, rows)
         if tracking is not None:
             self._insert_tracking(c, tracking)
         if sealed:

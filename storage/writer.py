@@ -1,6 +1,7 @@
 """Group commit: all units that wait share one write lock, one transaction and one fsync; each keeps its own answer.
 
-    1  take the lock, fix the group's time, look up which command keys are known and which claims are taken
+    1  take the lock, fix the group's time, look up which command keys are known, which claims are taken, which of the
+       ids to be given are free
     2  decide every unit in order, on the event loop, each on the result of those before it
     3  check under the lock what the decisions assumed: the versions they read, entries small enough
     4  where an assumption was wrong, forget what was in hand and decide the whole group again (back to 2)
@@ -12,7 +13,7 @@ Losers are removed in 2 and 3, before anything is stored, so a guilty command ne
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -22,14 +23,15 @@ from domain.desk import Desk
 from domain.entry import CommandRef
 from domain.errors import DaichoError, EntryTooLarge, Overloaded, StorageUnavailable
 from domain.orders import Answer, Decided, KnownCommand, Line, Order, Receipt, Unit
+from storage.bulk_insert import insert_rows
 from storage.claims import (
     Rows,
+    absent_aggregates,
     claim_rows,
+    claims_table,
     command_row,
-    insert_claims,
-    known_commands,
     stale_versions,
-    taken_claims,
+    stored_keys,
 )
 from storage.entry_log import SqliteEntryLog
 from storage.sqlite_recorder import LedgerRecorder, unavailable
@@ -43,8 +45,11 @@ logger = logging.getLogger("daicho.writer")
 class Decider(Protocol):
     """Whoever decides: the ledger."""
 
-    def open_desk(self, now_seconds: float, taken: set[str]) -> Desk:
-        """A desk for one group at its time (Unix seconds); `taken` are claims that the store holds already."""
+    def open_desk(self, now_seconds: float, taken: set[str], absent: Collection[str]) -> Desk:
+        """A desk for one group at its time (Unix seconds).
+
+        `taken` are claims that the store holds already, `absent` ids of which it holds nothing.
+        """
 
     def stored(self, desk: Desk) -> None:
         """The desk's group is durable."""
@@ -189,8 +194,8 @@ class GroupWriter:
             moment = recorder.time_under_lock(cursor, head)
             rows = self._decide(group, cursor, head, moment)
             if rows:
-                cursor.executemany(recorder.insert_events_statement, rows)
-                cursor.executemany(insert_claims(recorder.events_table_name), self._claims(group))
+                insert_rows(cursor, recorder.events_table_name, rows)
+                insert_rows(cursor, claims_table(recorder.events_table_name), self._claims(group))
                 recorder.remember_time(head + len(rows), moment)
         except BaseException as error:
             recorder.rollback()
@@ -205,11 +210,12 @@ class GroupWriter:
         """Decide until all assumptions hold under the lock; the rows of the events table."""
         table, now = self._recorder.events_table_name, self._recorder.seconds_of(moment)
         orders = group.orders()
-        known = known_commands(cursor, table, [order.ref.key for order in orders])
-        taken = taken_claims(cursor, table, [key for order in orders for key in order.claims()])
+        claims = [key for order in orders for key in order.claims()]
+        known, taken = stored_keys(cursor, table, [order.ref.key for order in orders], claims)
+        absent = absent_aggregates(cursor, table, [name for order in orders if (name := order.creates())])
         forced: dict[CommandRef, DaichoError] = {}
         for _ in range(MAX_ROUNDS):
-            desk = self._decider.open_desk(now, taken)
+            desk = self._decider.open_desk(now, taken, absent)
             group.desk = desk
             group.lines = [desk.decide(unit, known, forced) for unit in group.units()]
             group.decided = [line for lines in group.lines for line in lines if isinstance(line, Decided)]
