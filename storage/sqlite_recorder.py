@@ -182,7 +182,7 @@ class LedgerRecorder(SQLiteProcessRecorder):
             self._insert_tracking(c, tracking)
         if sealed:
             self.remember_time(head + len(rows), moment)
-        return range(head + 1, head + 1 + len(rows))
+        return list(range(head + 1, head + 1 + len(rows)))
 
     # -- under the lock ----------------------------------------------------------------------------------------------
 
