@@ -107,7 +107,7 @@ SIGNED = CHECKPOINT.split("\n\n")[1]
 @pytest.mark.parametrize(
     ("note", "rule"),
     [
-        ("x" * ((1 << 18) + 1), "at most 262144 characters"),
+        ("x" * ((1 << 22) + 1), "at most 4194304 characters"),
         (CHECKPOINT.replace("\n", "\r\n"), "control characters"),
         ("no blank line\n", "an empty line"),
         ("\n\n— a YWJjZGVm\n", "an empty line"),

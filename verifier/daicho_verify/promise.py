@@ -22,7 +22,7 @@ from daicho_verify.source import Source
 from daicho_verify.tiles import Tiles
 from daicho_verify.verify import NO_POLICY, check_log_signature
 
-MAX_PROMISE_BYTES = 1 << 20
+MAX_PROMISE_BYTES = 1 << 22
 _HEADER_LINES = 2
 
 
