@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, cast
 from eventsourcing.application import AggregateNotFoundError, Application, ProcessingEvent
 from eventsourcing.persistence import ProcessRecorder, Tracking
 
-from domain.anchor import FINAL, Anchor, AnchorEvent, AnchorReturned
+from domain.anchor import Anchor, AnchorEvent
 from domain.ids import anchor_id
 from domain.mapper import EntryMapper
 
@@ -55,8 +55,6 @@ class AnchorBook(Application[str]):
         """Name the log whose anchors these are, and the clock of the entries."""
         self.on_recorded = []
         cast("Any", self.recorder).bind(origin + ORIGIN_SUFFIX, clock)
-        finals = self._backwards("AnchorFinal")  # heads become final in the order of their sizes
-        self._final_size = next((each.size for each in finals if self._anchor(each.aggregate_id).state == FINAL), 0)
 
     def record(self, report: LaneReport) -> None:
         """Take over what the lane found out; a repeated delivery is recognised by its number and skipped.
@@ -77,20 +75,12 @@ class AnchorBook(Application[str]):
             self._tracking.insert_tracking(tracking)
             return
         recordings = self._record(processed)
-        if anchor.state == FINAL:
-            self._final_size = max(self._final_size, event.size)
-        elif isinstance(event, AnchorReturned):
-            self._final_size = min(self._final_size, event.size - 1)
         for notify in self.on_recorded:
             notify(recordings[-1].notification.id)
 
     def recorded_up_to(self, lane: str) -> int:
         """The number of the last report of a lane that was taken over, 0 for none."""
         return self._tracking.max_tracking_id(lane) or 0
-
-    def final_size(self) -> int:
-        """The size of the largest head that is final, 0 for none."""
-        return self._final_size
 
     def last_claim(self) -> AnchorEvent | None:
         """The last head that was handed to a chain, whatever became of it: our own signed word about the log.

@@ -1,0 +1,268 @@
+"""Due work is done by one worker at a time, never lost, and only the worker that holds it may report."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from domain.errors import StorageUnavailable
+from domain.ledger import Ledger
+from storage.due_work import DueWork, LeaseLost, Work
+
+NOW = 1_795_000_000.0
+KIND = "anchor"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "work.db"
+
+
+@pytest.fixture
+def work(path: Path) -> Iterator[DueWork]:
+    opened = DueWork(path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(path: Path, work: DueWork) -> Iterator[DueWork]:
+    """The same file, opened by somebody else."""
+    opened = DueWork(path)
+    yield opened
+    opened.close()
+
+
+def piece(key: str, due_at: float = NOW, kind: str = KIND) -> Work:
+    return Work(kind, key, "{}", due_at)
+
+
+def keys(work: DueWork, owner: str = "one", now: float = NOW, limit: int = 10, seconds: float = 30.0) -> list[str]:
+    return [lease.key for lease in work.lease(KIND, owner, seconds, now, limit)]
+
+
+# ---- putting
+
+
+def test_the_same_key_is_stored_once(work: DueWork) -> None:
+    assert work.put(piece("a"), piece("b")) == 2
+    assert work.put(piece("a", NOW + 9), piece("c")) == 1
+    assert keys(work) == ["a", "b", "c"]
+
+
+def test_a_key_may_come_again_once_its_work_is_done(work: DueWork) -> None:
+    work.put(piece("a"))
+    work.done(*work.lease(KIND, "one", 30, NOW))
+    assert work.put(piece("a")) == 1
+
+
+def test_payloads_and_keys_come_back_as_they_were(work: DueWork) -> None:
+    odd = Work(KIND, "緑茶 'x' \"y\" \\ 1", '{"note":"50% \\u0000 緑茶"}', NOW - 0.125)
+    work.put(odd)
+    lease = work.lease(KIND, "one", 30, NOW)[0]
+    assert (lease.kind, lease.key, lease.payload, lease.due_at) == (odd.kind, odd.key, odd.payload, odd.due_at)
+
+
+def test_work_and_position_are_stored_together_or_not_at_all(work: DueWork, other: DueWork) -> None:
+    def crash() -> None:
+        with work.transaction() as transaction:
+            transaction.put(piece("a"))
+            transaction.save_position("p", 7, b"leaf", "state")
+            raise RuntimeError("the process ends here")
+
+    with pytest.raises(RuntimeError):
+        crash()
+    assert other.position("p") == (0, b"", "")
+    assert keys(other) == []
+    with work.transaction() as transaction:
+        transaction.put(piece("a"))
+        transaction.save_position("p", 7, b"leaf", "state")
+    assert other.position("p") == (7, b"leaf", "state")
+    assert keys(other) == ["a"]
+
+
+# ---- leases
+
+
+def test_work_is_leased_when_it_is_due_earliest_first(work: DueWork) -> None:
+    work.put(piece("late", NOW + 5), piece("second", NOW - 1), piece("first", NOW - 2), piece("x", NOW, kind="other"))
+    assert keys(work, limit=1) == ["first"]
+    assert keys(work) == ["second"]
+    assert work.next_at(KIND) == NOW + 5
+    assert keys(work, now=NOW + 5) == ["late"]
+
+
+def test_two_owners_never_hold_the_same_work(work: DueWork, other: DueWork) -> None:
+    work.put(*(piece(f"k{i:03}") for i in range(200)))
+    taken: dict[str, list[str]] = {"one": [], "two": []}
+    begin = threading.Barrier(2)
+
+    def take(store: DueWork, owner: str) -> None:
+        begin.wait()
+        while leases := store.lease(KIND, owner, 30, NOW, 3):
+            taken[owner] += [lease.key for lease in leases]
+
+    threads = [threading.Thread(target=take, args=args) for args in ((work, "one"), (other, "two"))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken["one"] + taken["two"]) == [f"k{i:03}" for i in range(200)]
+
+
+def test_a_lease_that_ran_out_is_taken_over(work: DueWork, other: DueWork) -> None:
+    work.put(piece("a"))
+    assert keys(work, "one", seconds=30) == ["a"]
+    assert keys(other, "two", now=NOW + 29.9) == []
+    assert work.next_at(KIND) == NOW + 30
+    again = other.lease(KIND, "two", 30, NOW + 30)[0]
+    assert (again.key, again.attempts) == ("a", 2)
+
+
+@pytest.mark.parametrize("report", ["done", "retry", "again", "extend"])
+@pytest.mark.parametrize("owner", ["two", "one"], ids=["by another", "by a later self"])
+def test_a_worker_that_was_overtaken_cannot_report(work: DueWork, other: DueWork, report: str, owner: str) -> None:
+    work.put(piece("a"))
+    late = work.lease(KIND, "one", 30, NOW)
+    current = other.lease(KIND, owner, 30, NOW + 31)[0]
+    reports = {
+        "done": lambda: work.done(*late),
+        "retry": lambda: work.retry(*late, error="late", due_at=NOW),
+        "again": lambda: work.again(*late, due_at=NOW),
+        "extend": lambda: work.extend(late, 30, NOW + 31),
+    }
+    with pytest.raises(LeaseLost, match="lease 1 of one was taken over"):
+        reports[report]()
+    other.done(current)
+    assert work.rows(NOW) == []
+    with pytest.raises(LeaseLost):
+        reports[report]()
+
+
+def test_a_late_worker_that_was_not_overtaken_may_still_report(work: DueWork) -> None:
+    work.put(piece("a"))
+    late = work.lease(KIND, "one", 1, NOW)
+    work.done(*late)
+    assert work.next_at(KIND) is None
+
+
+def test_of_several_pieces_reported_at_once_none_counts_when_one_was_lost(work: DueWork, other: DueWork) -> None:
+    work.put(piece("a"), piece("b"))
+    first, second = work.lease(KIND, "one", 30, NOW, 2)
+    work.extend([first], 300, NOW)
+    assert [lease.key for lease in other.lease(KIND, "two", 30, NOW + 31)] == ["b"]
+    with pytest.raises(LeaseLost):
+        work.done(first, second)
+    assert {row.key for row in work.rows(NOW)} == {"a", "b"}
+
+
+def test_an_extended_lease_holds_longer(work: DueWork, other: DueWork) -> None:
+    work.put(piece("a"))
+    leases = work.lease(KIND, "one", 30, NOW)
+    work.extend(leases, 30, NOW + 20)
+    assert keys(other, "two", now=NOW + 49) == []
+    assert keys(other, "two", now=NOW + 50) == ["a"]
+
+
+def test_leases_of_a_process_that_is_gone_can_be_ended_at_once(work: DueWork, other: DueWork) -> None:
+    work.put(piece("a"))
+    gone = work.lease(KIND, "gone", 3600, NOW)
+    assert other.release("other kind") == 0
+    assert other.release(KIND) == 1
+    assert keys(other, "two") == ["a"]
+    with pytest.raises(LeaseLost):
+        work.done(*gone)
+
+
+# ---- failing
+
+
+def test_failed_work_waits_and_keeps_its_reason(work: DueWork) -> None:
+    work.put(piece("a"))
+    work.retry(*work.lease(KIND, "one", 30, NOW), error="node away", due_at=NOW + 4)
+    assert keys(work, now=NOW + 3) == []
+    assert [(row.state, row.last_error, row.attempts) for row in work.rows(NOW)] == [("waiting", "node away", 1)]
+    lease = work.lease(KIND, "one", 30, NOW + 4)[0]
+    assert (lease.attempts, lease.last_error) == (2, "node away")
+
+
+def test_work_that_is_merely_not_over_forgets_its_failures(work: DueWork) -> None:
+    work.put(piece("a"))
+    work.retry(*work.lease(KIND, "one", 30, NOW), error="node away", due_at=NOW)
+    work.again(*work.lease(KIND, "one", 30, NOW), due_at=NOW + 1)
+    lease = work.lease(KIND, "one", 30, NOW + 1)[0]
+    assert (lease.attempts, lease.last_error) == (1, "")
+
+
+def test_work_that_failed_too_often_is_dead_and_seen_until_it_is_revived(work: DueWork) -> None:
+    work.put(piece("a"))
+    for attempt in (1, 2, 3):
+        dead = work.retry(*work.lease(KIND, "one", 30, NOW), error=f"no {attempt}", due_at=NOW, max_attempts=3)
+        assert bool(dead) is (attempt == 3)
+    assert keys(work) == []
+    assert work.next_at(KIND) is None
+    assert [(row.key, row.state, row.last_error) for row in work.rows(NOW, state="dead")] == [("a", "dead", "no 3")]
+    assert work.put(piece("a")) == 0, "dead work is not forgotten"
+    assert work.revive("a", NOW)
+    assert not work.revive("a", NOW)
+    assert keys(work) == ["a"]
+
+
+def test_a_worker_that_vanishes_again_and_again_is_counted(work: DueWork) -> None:
+    work.put(piece("a"))
+    for attempt in range(1, 5):
+        assert work.lease(KIND, "one", 1, NOW + 2 * attempt)[0].attempts == attempt
+
+
+def test_an_endless_error_text_is_cut(work: DueWork) -> None:
+    work.put(piece("a"))
+    work.retry(*work.lease(KIND, "one", 30, NOW), error="x" * 100_000, due_at=NOW)
+    assert len(work.rows(NOW)[0].last_error) <= 500
+
+
+# ---- planning
+
+
+def test_work_that_nobody_has_begun_can_be_found_and_hastened(work: DueWork) -> None:
+    work.put(piece("later", NOW + 50), piece("soon", NOW + 10))
+    with work.transaction() as transaction:
+        assert transaction.untouched(KIND) == "soon"
+        transaction.hasten("soon", NOW)
+        transaction.hasten("soon", NOW + 90)
+    assert keys(work) == ["soon"]
+    with work.transaction() as transaction:
+        assert transaction.untouched(KIND) == "later"
+        assert transaction.untouched("other") is None
+
+
+# ---- disk
+
+
+def test_work_survives_its_process(path: Path, work: DueWork) -> None:
+    work.put(piece("a"), piece("b"))
+    work.done(*work.lease(KIND, "one", 30, NOW))
+    again = DueWork(path)
+    assert [row.key for row in again.rows(NOW)] == ["b"]
+    again.close()
+
+
+def test_a_database_that_refuses_is_our_trouble(work: DueWork) -> None:
+    work.close()
+    for call in (lambda: work.put(piece("a")), lambda: work.lease(KIND, "one", 1, NOW), lambda: work.rows(NOW)):
+        with pytest.raises(StorageUnavailable):
+            call()
+
+
+def test_due_work_lies_beside_the_events_in_one_file(tmp_path: Path) -> None:
+    """One file, one transaction log: an event and its work can be stored together."""
+    path = tmp_path / "ledger.db"
+    ledger = Ledger(env={"SQLITE_DBNAME": str(path)})
+    work = DueWork(path)
+    work.put(piece("a"))
+    cursor = ledger.recorder.begin()
+    cursor.execute("SELECT count(*) FROM due_work")
+    assert cursor.fetchone()[0] == 1
+    ledger.recorder.rollback()
+    work.close()
+    ledger.close()
