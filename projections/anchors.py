@@ -4,7 +4,9 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any, Final
 
-from projections.queries import Viewer, bounded_limit, entry_row
+from domain.entry import decode_envelope
+from merkle.hashing import leaf_hash
+from projections.queries import Viewer, bounded_limit, entry
 from projections.store import snapshot
 from projections.views import AnchorView, CheckpointRef, Page, ReceiptView
 
@@ -73,12 +75,13 @@ def receipt(
     `checkpoint` is the newest one that the caller knows; it is shown when it covers the entry.
     """
     with snapshot(connection):
-        row = entry_row(connection, "leaf, type, recorded_at, reader, other_reader", at)
-        if row is None or not (viewer is None or row[3] is None or viewer in row[3:]):
+        found = entry(connection, viewer, at)
+        if found is None:
             return None
         covering = anchor_covering(connection, at)
     covered = checkpoint if checkpoint is not None and checkpoint.size >= at else None
-    return ReceiptView(at, row[0].hex(), row[1], row[2], covered, covering)
+    head = decode_envelope(found)
+    return ReceiptView(at, leaf_hash(found).hex(), head.type, head.recorded_at, covered, covering)
 
 
 def receipts(

@@ -31,14 +31,14 @@ def balances(
             values.append(value)
     with snapshot(connection):
         rows = connection.execute(
-            f"SELECT counterparty, currency, units, position FROM balances WHERE {' AND '.join(terms)}"
+            f"SELECT counterparty, currency, units, position, pair FROM balances WHERE {' AND '.join(terms)}"
             " ORDER BY counterparty, currency",
             values,
         ).fetchall()
         if as_of is not None:
             last = as_of_position(connection, as_of)
-            rows = [row for old in rows if (row := _before(connection, company, old, last)) is not None]
-    return [BalanceView(company, other, Money(code, units), at) for other, code, units, at in rows]
+            rows = [row for now in rows if (row := _before(connection, company, now, last)) is not None]
+    return [BalanceView(company, other, Money(code, units), at) for other, code, units, at, _ in rows]
 
 
 def totals(connection: sqlite3.Connection, viewer: Viewer, company: str, *, as_of: AsOf | None = None) -> list[Money]:
@@ -51,16 +51,14 @@ def totals(connection: sqlite3.Connection, viewer: Viewer, company: str, *, as_o
 
 def _before(connection: sqlite3.Connection, company: str, now: tuple[Any, ...], last: int) -> tuple[Any, ...] | None:
     """A balance row as it was at position `last`, None before its first posting: one index look-up."""
-    counterparty, currency, _, changed = now
+    counterparty, currency, _, changed, pair = now
     if changed <= last:
         return now
-    lesser, greater = sorted((company, counterparty))
     row = connection.execute(
-        "SELECT balance, position FROM postings WHERE company = ? AND counterparty = ? AND currency = ?"
-        " AND position <= ? ORDER BY position DESC LIMIT 1",
-        (lesser, greater, currency, last),
+        "SELECT balance, position FROM postings WHERE pair = ? AND position <= ? ORDER BY position DESC LIMIT 1",
+        (pair, last),
     ).fetchone()
     if row is None:
         return None
-    units = int(row[0]) if company == lesser else -int(row[0])
-    return counterparty, currency, str(units), row[1]
+    units = int(row[0]) if company < counterparty else -int(row[0])
+    return counterparty, currency, str(units), row[1], pair

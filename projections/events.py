@@ -1,10 +1,10 @@
 """Entries as the projections see them: only the fields that they use are decoded (a fourth of the full cost).
 
-`HANDLED` names every event type with the schema versions that this program understands; all others stop the
+A codec knows every event type, and the schema version, that this program understands; all others stop the
 projection, for a fact that is skipped in silence is a wrong balance.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -12,17 +12,9 @@ import msgspec
 from projections.position import EntryCorrupt, UnknownEvent
 
 
-class Actor(msgspec.Struct):
-    """Who acted: company code ("" for the operator) and pseudonym."""
-
-    company: str
-    subject: str
-
-
 class Head(msgspec.Struct, gc=False):
-    """The envelope of an entry; `data` stays bytes until its type is known."""
+    """The envelope of an entry, as far as folds need it; `data` stays bytes until its type is known."""
 
-    actor: Actor
     aggregate_id: str
     data: msgspec.Raw
     log: str
@@ -85,24 +77,25 @@ class BatchSigned(msgspec.Struct):
 
 
 class TradeRecorded(msgspec.Struct, gc=False):
-    """The terms of a trade; `lines` stays JSON."""
+    """Those terms of a trade that lists select by."""
 
     seller: str
     buyer: str
     recorded_by: str
     amount: Amount
     traded_on: str
-    due_on: str
     description: str
-    lines: msgspec.Raw
     reference: str
-    digest: str
 
 
 class By(msgspec.Struct, gc=False):
-    """Of trade events that only say who acted."""
+    """Of trade events that say who acted."""
 
     by: str
+
+
+class Unread(msgspec.Struct, gc=False):
+    """Of trade events whose type says all that a fold needs."""
 
 
 class Disputed(msgspec.Struct, gc=False):
@@ -160,14 +153,14 @@ _ENTRY_DATA: Final[dict[str, type[msgspec.Struct]]] = {
     "WalletClosed": Reason,
     "BatchSigned": BatchSigned,
     "TradeRecorded": TradeRecorded,
-    "TradeConfirmed": By,
+    "TradeConfirmed": Unread,
     "TradeDisputed": Disputed,
-    "TradeDisputeWithdrawn": By,
+    "TradeDisputeWithdrawn": Unread,
     "TradeSettlementProposed": Settlement,
     "TradeSettled": Settlement,
     "TradeReversalProposed": By,
-    "TradeReversed": By,
-    "TradeNoteAdded": By,
+    "TradeReversed": Unread,
+    "TradeNoteAdded": Unread,
 }
 _ANCHOR_DATA: Final[dict[str, type[msgspec.Struct]]] = {
     "AnchorSubmitted": Submitted,
@@ -187,7 +180,7 @@ class Codec:
     def __init__(self, types: Mapping[str, type[msgspec.Struct]]) -> None:
         self.types = frozenset(types)
         self._head = msgspec.json.Decoder(Head).decode
-        self._data = {name: msgspec.json.Decoder(struct).decode for name, struct in types.items()}
+        self._data = {name: _decoder(struct) for name, struct in types.items()}
 
     def head(self, position: int, entry: bytes, log: str) -> Head:
         """The envelope; EntryCorrupt when it is not the entry that belongs there.
@@ -217,6 +210,14 @@ class Codec:
             raise EntryCorrupt(
                 f"position {head.position} holds a malformed {head.type}: {error}", head.position
             ) from error
+
+
+def _decoder(struct: type[msgspec.Struct]) -> Callable[[msgspec.Raw], Any]:
+    return _unread if struct is Unread else msgspec.json.Decoder(struct).decode
+
+
+def _unread(_: msgspec.Raw) -> None:
+    """Nothing is decoded of data that nobody reads."""
 
 
 def entry_codec() -> Codec:

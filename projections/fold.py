@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from projections import events as ev
 from projections.position import EntryCorrupt
-from projections.rows import CompanyRow, Posting, TradeRow, TradeTerms, WalletRow
+from projections.rows import BalanceRow, CompanyRow, Pending, Posting, TradeRow, TradeTerms, WalletRow
 
 _OPENING: Final = frozenset({"BookOpened", "CompanyRegistered", "WalletOpened", "BatchSigned", "TradeRecorded"})
 Pair = tuple[str, str, str]  # lesser company code, greater company code, currency
@@ -40,6 +40,7 @@ class Fold:
 
     def __init__(self, codec: ev.Codec) -> None:
         self._data = codec.data
+        self._handlers = _HANDLERS
         self.companies: dict[str, CompanyRow] = {}
         self.wallets: dict[str, WalletRow] = {}
         self.trades: dict[str, TradeRow] = {}
@@ -51,15 +52,10 @@ class Fold:
         self.books: list[tuple[Any, ...]] = []
         self.postings: list[Posting] = []
 
-    def apply(self, head: ev.Head, leaf: bytes) -> None:
+    def apply(self, head: ev.Head, entry: bytes) -> None:
         """One event. EntryCorrupt when it acts on something that was never made."""
-        reader, other, by, kept = _HANDLERS[head.type](self, head, self._data(head))
-        self.entries.append(
-            (
-                head.position, leaf, head.recorded_at, head.type, head.aggregate_id, head.version,
-                by, head.actor.subject, reader, other, kept,
-            )
-        )  # fmt: skip
+        trade, reader = self._handlers[head.type](self, head, self._data(head))
+        self.entries.append((head.position, trade, reader, entry))
 
     # -- what handlers share -------------------------------------------------------------------------------------------
 
@@ -70,7 +66,7 @@ class Fold:
             raise EntryCorrupt(
                 f"{head.type} at position {head.position} is about a trade never recorded", head.position
             )
-        row.version, row.last_position, row.updated_at = head.version, head.position, head.recorded_at
+        row.last_position = head.position
         self.changed_trades.add(row.id)
         return row
 
@@ -96,29 +92,33 @@ class Fold:
 
     def post(self, head: ev.Head, row: TradeRow, units: int) -> None:
         """The buyer owes the seller so many units more."""
-        self.postings.append(Posting(head.position, row.seller, row.buyer, row.currency, units))
+        if row.seller < row.buyer:
+            posting = Posting(row.seller, row.buyer, row.currency, head.position, units)
+        else:
+            posting = Posting(row.buyer, row.seller, row.currency, head.position, -units)
+        self.postings.append(posting)
 
 
-def pair_of(posting: Posting) -> tuple[Pair, int]:
-    """The pair whose balance a posting changes, and by how much, seen from the lesser code."""
-    if posting.seller < posting.buyer:
-        return (posting.seller, posting.buyer, posting.currency), posting.units
-    return (posting.buyer, posting.seller, posting.currency), -posting.units
-
-
-def running(postings: Iterable[Posting], balances: dict[Pair, int]) -> list[tuple[Any, ...]]:
+def running(postings: Iterable[Posting], balances: dict[Pair, BalanceRow]) -> list[tuple[int, int, str]]:
     """Rows of the table `postings`; `balances` (before the batch, by pair) are brought up to date."""
+    sums = {pair: int(row.units) for pair, row in balances.items()}
     rows = []
     for posting in postings:
-        pair, units = pair_of(posting)
-        balance = balances[pair] = balances.get(pair, 0) + units
-        rows.append((*pair, posting.position, str(units), str(balance)))
+        pair = (posting.company, posting.counterparty, posting.currency)
+        row = balances.get(pair)
+        if row is None:
+            row = balances[pair] = BalanceRow(*pair, "0", posting.position, posting.position)
+        row.position = posting.position
+        balance = sums[pair] = sums.get(pair, 0) + posting.units
+        row.units = str(balance)
+        rows.append((row.pair, posting.position, row.units))
     return rows
 
 
-# -- handlers: (fold, head, data) -> (reader, other reader, company that acted, data kept for the history) -------------
+# -- handlers: (fold, head, data) -> (position of the trade, or else the only company that may read it) -------------
 
-_Readers = tuple[str | None, str | None, str, bytes | None]
+_Readers = tuple[int | None, str | None]
+_EVERYBODY: Final = (None, None)
 
 
 def _book_opened(fold: Fold, head: ev.Head, data: ev.BookOpened) -> _Readers:
@@ -129,7 +129,7 @@ def _book_opened(fold: Fold, head: ev.Head, data: ev.BookOpened) -> _Readers:
             None if previous == "null" else previous, head.recorded_at,
         )
     )  # fmt: skip
-    return None, None, head.actor.company, None
+    return _EVERYBODY
 
 
 def _company_registered(fold: Fold, head: ev.Head, data: ev.CompanyRegistered) -> _Readers:
@@ -138,14 +138,14 @@ def _company_registered(fold: Fold, head: ev.Head, data: ev.CompanyRegistered) -
         at, head.aggregate_id, data.code, data.name, now, "active", "", head.version, at, now
     )
     fold.changed_companies.add(head.aggregate_id)
-    return None, None, head.actor.company, None
+    return _EVERYBODY
 
 
 def _company_state(state: str) -> Callable[[Fold, ev.Head, ev.Reason], _Readers]:
     def handle(fold: Fold, head: ev.Head, data: ev.Reason) -> _Readers:
         row = fold.company(head)
         row.state, row.reason = state, data.reason
-        return None, None, head.actor.company, None
+        return _EVERYBODY
 
     return handle
 
@@ -157,67 +157,70 @@ def _wallet_opened(fold: Fold, head: ev.Head, data: ev.WalletOpened) -> _Readers
         [(data.address, at)], head.version, at, now,
     )  # fmt: skip
     fold.changed_wallets.add(head.aggregate_id)
-    return data.company, None, head.actor.company, None
+    return None, data.company
 
 
 def _key_rotated(fold: Fold, head: ev.Head, data: ev.WalletKeyRotated) -> _Readers:
     row = fold.wallet(head)
     row.address = data.new
     row.keys.append((data.new, head.position))
-    return row.company, None, head.actor.company, None
+    return None, row.company
 
 
 def _wallet_state(state: str) -> Callable[[Fold, ev.Head, ev.Reason], _Readers]:
     def handle(fold: Fold, head: ev.Head, data: ev.Reason) -> _Readers:
         row = fold.wallet(head)
         row.state, row.reason = state, data.reason
-        return row.company, None, head.actor.company, None
+        return None, row.company
 
     return handle
 
 
-def _batch_signed(_: Fold, head: ev.Head, data: ev.BatchSigned) -> _Readers:
-    return data.company, None, head.actor.company, None
+def _batch_signed(_: Fold, __: ev.Head, data: ev.BatchSigned) -> _Readers:
+    return None, data.company
 
 
 def _trade_recorded(fold: Fold, head: ev.Head, data: ev.TradeRecorded) -> _Readers:
-    at, now, trade_id = head.position, head.recorded_at, head.aggregate_id
+    at, trade_id = head.position, head.aggregate_id
     units = int(data.amount.units)
     fold.trades[trade_id] = TradeRow(
-        at, trade_id, data.seller, data.buyer, data.amount.currency, units, "recorded", units,
-        "", "", 0, "", "", "", head.version, at, now,
-    )  # fmt: skip
-    fold.terms[trade_id] = TradeTerms(
-        data.recorded_by, data.traded_on, data.due_on, data.description, bytes(data.lines), data.reference,
-        data.digest, now,
-    )  # fmt: skip
+        at, trade_id, data.seller, data.buyer, data.amount.currency, units, "recorded", units, "", None, at
+    )
+    fold.terms[trade_id] = TradeTerms(data.recorded_by, data.traded_on, data.description, data.reference)
     fold.changed_trades.add(trade_id)
-    return data.seller, data.buyer, data.recorded_by, bytes(head.data)
+    return at, None
 
 
-def _trade_confirmed(fold: Fold, head: ev.Head, data: ev.By) -> _Readers:
+def _trade_confirmed(fold: Fold, head: ev.Head, _: None) -> _Readers:
     row = fold.trade(head)
     row.state = "confirmed"
     fold.post(head, row, row.amount)
-    return row.seller, row.buyer, data.by, bytes(head.data)
+    return row.position, None
+
+
+def _pending(row: TradeRow) -> Pending:
+    if row.pending is None:
+        row.pending = Pending()
+    return row.pending
 
 
 def _trade_disputed(fold: Fold, head: ev.Head, data: ev.Disputed) -> _Readers:
     row = fold.trade(head)
-    row.disputed_by, row.dispute_reason = data.by, data.reason
-    return row.seller, row.buyer, data.by, bytes(head.data)
+    row.disputed_by, _pending(row).dispute_reason = data.by, data.reason
+    return row.position, None
 
 
-def _dispute_withdrawn(fold: Fold, head: ev.Head, data: ev.By) -> _Readers:
+def _dispute_withdrawn(fold: Fold, head: ev.Head, _: None) -> _Readers:
     row = fold.trade(head)
-    row.disputed_by = row.dispute_reason = ""
-    return row.seller, row.buyer, data.by, bytes(head.data)
+    row.disputed_by = _pending(row).dispute_reason = ""
+    return row.position, None
 
 
 def _settlement_proposed(fold: Fold, head: ev.Head, data: ev.Settlement) -> _Readers:
     row = fold.trade(head)
-    row.proposed, row.proposed_by, row.proposed_on = int(data.amount.units), data.by, data.settled_on
-    return row.seller, row.buyer, data.by, bytes(head.data)
+    pending = _pending(row)
+    pending.proposed, pending.proposed_by, pending.proposed_on = data.amount.units, data.by, data.settled_on
+    return row.position, None
 
 
 def _trade_settled(fold: Fold, head: ev.Head, data: ev.Settlement) -> _Readers:
@@ -229,31 +232,32 @@ def _trade_settled(fold: Fold, head: ev.Head, data: ev.Settlement) -> _Readers:
             head.position,
         )
     row.open -= units
-    row.proposed, row.proposed_by, row.proposed_on = 0, "", ""
     if not row.open:
         row.state = "settled"
+    if row.pending is not None:
+        row.pending.settle()
     fold.post(head, row, -units)
-    return row.seller, row.buyer, data.by, bytes(head.data)
+    return row.position, None
 
 
 def _reversal_proposed(fold: Fold, head: ev.Head, data: ev.By) -> _Readers:
     row = fold.trade(head)
-    row.reversal_by = data.by
-    return row.seller, row.buyer, data.by, bytes(head.data)
+    _pending(row).reversal_by = data.by
+    return row.position, None
 
 
-def _trade_reversed(fold: Fold, head: ev.Head, data: ev.By) -> _Readers:
+def _trade_reversed(fold: Fold, head: ev.Head, _: None) -> _Readers:
     row = fold.trade(head)
     if row.state == "confirmed":
         fold.post(head, row, -row.amount)
     row.state, row.open = "reversed", 0
-    row.proposed, row.proposed_by, row.proposed_on = 0, "", ""
-    return row.seller, row.buyer, data.by, bytes(head.data)
+    if row.pending is not None:
+        row.pending.settle()
+    return row.position, None
 
 
-def _note_added(fold: Fold, head: ev.Head, data: ev.By) -> _Readers:
-    row = fold.trade(head)
-    return row.seller, row.buyer, data.by, bytes(head.data)
+def _note_added(fold: Fold, head: ev.Head, _: None) -> _Readers:
+    return fold.trade(head).position, None
 
 
 _HANDLERS: Final[dict[str, Callable[[Fold, ev.Head, Any], _Readers]]] = {

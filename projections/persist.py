@@ -1,39 +1,38 @@
 """Loads the rows that a batch changes and stores them again: one statement a table, inside the caller's transaction."""
 
 import sqlite3
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
 
 from projections.bulk import read_json, write_rows
-from projections.fold import Fold, Needs, Pair, pair_of, running
-from projections.rows import CompanyRow, TradeRow, WalletRow
+from projections.fold import Fold, Needs, Pair, running
+from projections.rows import NOTHING_PENDING, BalanceRow, CompanyRow, TradeRow, WalletRow
 
-_TRADE_STATE: Final = (
-    "state", "open", "disputed_by", "dispute_reason", "proposed", "proposed_by", "proposed_on", "reversal_by",
-    "version", "last_position", "updated_at",
-)  # fmt: skip
+_TRADE_STATE: Final = ("state", "open", "disputed_by", "pending", "last_position")
 _TRADE_KEY: Final = ("position", "id", "seller", "buyer", "currency", "amount")
-_TRADE_TERMS: Final = (
-    "recorded_by", "traded_on", "due_on", "description", "lines", "reference", "digest", "created_at",
-)  # fmt: skip
+_TRADE_TERMS: Final = ("recorded_by", "traded_on", "description", "reference")
 _COMPANY_STATE: Final = ("state", "reason", "version", "last_position", "updated_at")
 _WALLET_STATE: Final = ("address", "state", "reason", "keys", "version", "last_position", "updated_at")
 
-_WALLET_COLUMNS: Final = ", ".join("json(keys)" if name == "keys" else name for name in WalletRow.__struct_fields__)
-LOAD_COMPANIES: Final = (
-    f"SELECT json_group_array(json_array({', '.join(CompanyRow.__struct_fields__)})) FROM companies"
-    " WHERE id IN (SELECT value FROM json_each(?))"
-)
-LOAD_WALLETS: Final = (
-    f"SELECT json_group_array(json_array({_WALLET_COLUMNS})) FROM wallets WHERE id IN (SELECT value FROM json_each(?))"
-)
-LOAD_TRADES: Final = (
-    f"SELECT json_group_array(json_array({', '.join(TradeRow.__struct_fields__)})) FROM trades"
-    " WHERE id IN (SELECT value FROM json_each(?))"
-)
+_NESTED: Final = {"keys": "json(keys)", "pending": "json(pending)"}
+
+
+def _columns(row: type[msgspec.Struct]) -> str:
+    return ", ".join(_NESTED.get(name, name) for name in row.__struct_fields__)
+
+
+def _by_id(row: type[msgspec.Struct], table: str) -> str:
+    selected = f"SELECT json_group_array(json_array({_columns(row)})) FROM {table}"
+    return f"{selected} WHERE id IN (SELECT value FROM json_each(?))"
+
+
+LOAD_COMPANIES: Final = _by_id(CompanyRow, "companies")
+LOAD_WALLETS: Final = _by_id(WalletRow, "wallets")
+LOAD_TRADES: Final = _by_id(TradeRow, "trades")
 LOAD_BALANCES: Final = (
-    "SELECT json_group_array(json_array(company, counterparty, currency, units)) FROM balances"
+    f"SELECT json_group_array(json_array({_columns(BalanceRow)})) FROM balances"
     " WHERE (company, counterparty, currency) IN (SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'),"
     " json_extract(value, '$[2]') FROM json_each(?))"
 )
@@ -121,23 +120,20 @@ def save_trades(connection: sqlite3.Connection, fold: Fold, first: int) -> None:
     new, old = [], []
     for trade_id in fold.changed_trades:
         t = fold.trades[trade_id]
-        state = (
-            t.state, t.open, t.disputed_by, t.dispute_reason, t.proposed, t.proposed_by, t.proposed_on, t.reversal_by,
-            t.version, t.last_position, t.updated_at,
-        )  # fmt: skip
+        pending = None if t.pending is None or t.pending == NOTHING_PENDING else _encode(t.pending).decode()
         if t.position < first:
-            old.append((t.position, *state))
+            old.append((t.position, t.state, t.open, t.disputed_by, pending, t.last_position))
             continue
         terms = fold.terms[trade_id]
         new.append(
             (
                 t.position, t.id, t.seller, t.buyer, t.currency, t.amount,
-                terms.recorded_by, terms.traded_on, terms.due_on, terms.description, terms.lines, terms.reference,
-                terms.digest, terms.created_at, *state,
+                terms.recorded_by, terms.traded_on, terms.description, terms.reference,
+                t.state, t.open, t.disputed_by, pending, t.last_position,
             )
         )  # fmt: skip
-    new.sort()  # by position: appended at the end of the table
-    old.sort()
+    new.sort(key=_position)  # appended at the end of the table
+    old.sort(key=_position)
     write_rows(connection, _INSERT_TRADES, new)
     write_rows(connection, _UPDATE_TRADES[0], old, _UPDATE_TRADES[1])
 
@@ -146,20 +142,23 @@ def save_balances(connection: sqlite3.Connection, fold: Fold) -> None:
     """The batch's postings, each with the balance after it, and both sides of every balance they changed."""
     if not fold.postings:
         return
-    last = {pair_of(posting)[0]: posting.position for posting in fold.postings}
-    balances: dict[Pair, int] = dict.fromkeys(last, 0)
-    for company, counterparty, currency, stored in _balances(read_json(connection, LOAD_BALANCES, last)):
-        balances[company, counterparty, currency] = int(stored)
+    pairs = {(posting.company, posting.counterparty, posting.currency) for posting in fold.postings}
+    balances: dict[Pair, BalanceRow] = {
+        (row.company, row.counterparty, row.currency): row
+        for row in _balances(read_json(connection, LOAD_BALANCES, pairs))
+    }
     write_rows(connection, "INSERT INTO postings", running(fold.postings, balances))
     rows: list[tuple[Any, ...]] = []
-    for (company, counterparty, currency), units in balances.items():
-        at = last[company, counterparty, currency]
-        rows.append((company, counterparty, currency, str(units), at))
-        rows.append((counterparty, company, currency, str(-units), at))
+    for row in balances.values():
+        rows.append((row.company, row.counterparty, row.currency, row.units, row.position, row.pair))
+        turned = str(-int(row.units))
+        rows.append((row.counterparty, row.company, row.currency, turned, row.position, row.pair))
     write_rows(connection, "INSERT OR REPLACE INTO balances", rows)
 
 
 _trades = msgspec.json.Decoder(list[TradeRow]).decode
 _wallets = msgspec.json.Decoder(list[WalletRow]).decode
 _companies = msgspec.json.Decoder(list[CompanyRow]).decode
-_balances = msgspec.json.Decoder(list[tuple[str, str, str, str]]).decode
+_balances = msgspec.json.Decoder(list[BalanceRow]).decode
+_encode = msgspec.json.encode
+_position = itemgetter(0)

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from merkle.hashing import leaf_hash
 from projections import persist
 from projections.events import Head, entry_codec
 from projections.fold import Fold, Needs
@@ -52,16 +53,13 @@ class Projector:
         fold = Fold(self._codec)
         persist.load(connection, fold, Needs(heads))
         apply = fold.apply
-        for head, (_, _, leaf) in zip(heads, fresh, strict=True):
-            apply(head, leaf)
+        for head, (_, entry, _) in zip(heads, fresh, strict=True):
+            apply(head, entry)
         persist.save(connection, fold, fresh[0][0])
         position, _, leaf = fresh[-1]
         save_progress(connection, "entries", position, leaf, log)
 
 
 def _known(connection: sqlite3.Connection, first: int, last: int) -> dict[int, bytes]:
-    return dict(
-        connection.execute(
-            "SELECT position, leaf FROM entries WHERE position BETWEEN ? AND ?", (first, last)
-        ).fetchall()
-    )
+    rows = connection.execute("SELECT position, entry FROM entries WHERE position BETWEEN ? AND ?", (first, last))
+    return {position: leaf_hash(entry) for position, entry in rows.fetchall()}

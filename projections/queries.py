@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from domain.entry import decode_stamp
 from projections.store import progress
 from projections.views import BookView, CompanyView, KeyView, Page, WalletView
 
@@ -22,6 +23,9 @@ _COMPANY: Final = (
 _WALLET: Final = (
     "SELECT id, company, subject, address, custody, state, reason, keys, opened_at, updated_at, version, position,"
     " last_position FROM wallets"
+)
+_ACCESS: Final = (
+    "SELECT e.entry, e.position, e.reader, t.seller, t.buyer FROM entries e LEFT JOIN trades t ON t.position = e.trade"
 )
 _keys = msgspec.json.Decoder(list[tuple[str, int]]).decode
 
@@ -39,8 +43,8 @@ def position_at(connection: sqlite3.Connection, time: str) -> int:
     low, high = 0, position(connection)
     while low < high:
         middle = (low + high + 1) // 2
-        (at,) = connection.execute("SELECT recorded_at FROM entries WHERE position = ?", (middle,)).fetchone()
-        if at <= time:
+        (entry,) = connection.execute("SELECT entry FROM entries WHERE position = ?", (middle,)).fetchone()
+        if decode_stamp(entry).recorded_at <= time:
             low = middle
         else:
             high = middle - 1
@@ -53,30 +57,35 @@ def may_read(connection: sqlite3.Connection, viewer: Viewer, at: int) -> bool | 
     Trade entries are for seller and buyer, wallet and batch entries for their company, company and book entries for
     everybody.
     """
-    row = entry_row(connection, "reader, other_reader", at)
-    if row is None:
-        return None
-    return viewer is None or row[0] is None or viewer in row
+    return None if (row := _access(connection, at)) is None else _may(viewer, row)
+
+
+def entry(connection: sqlite3.Connection, viewer: Viewer, at: int) -> bytes | None:
+    """The exact bytes of the entry at a position; None when there is none that the viewer may read."""
+    row = _access(connection, at)
+    return row[0] if row is not None and _may(viewer, row) else None
 
 
 def readable(connection: sqlite3.Connection, viewer: Viewer, first: int, last: int) -> list[int]:
     """The positions from `first` to `last` that the viewer may read, ascending."""
-    if viewer is None:
-        rows = connection.execute("SELECT position FROM entries WHERE position BETWEEN ? AND ?", (first, last))
-    else:
-        rows = connection.execute(
-            "SELECT position FROM entries WHERE position BETWEEN ? AND ?"
-            " AND (reader IS NULL OR reader = ? OR other_reader = ?)",
-            (first, last, viewer, viewer),
-        )
-    return [at for (at,) in rows.fetchall()]
+    rows = connection.execute(f"{_ACCESS} WHERE e.position BETWEEN ? AND ? ORDER BY e.position", (first, last))
+    return [row[1] for row in rows.fetchall() if _may(viewer, row)]
 
 
-def entry_row(connection: sqlite3.Connection, columns: str, at: int) -> Any:
-    """Columns of the table `entries` at a position, or None; positions beyond 64 bits do not exist."""
+def _access(connection: sqlite3.Connection, at: int) -> Any:
+    """The row of `_ACCESS` at a position, or None; positions beyond 64 bits do not exist."""
     if not 1 <= at < 2**63:
         return None
-    return connection.execute(f"SELECT {columns} FROM entries WHERE position = ?", (at,)).fetchone()
+    return connection.execute(f"{_ACCESS} WHERE e.position = ?", (at,)).fetchone()
+
+
+def _may(viewer: Viewer, row: Any) -> bool:
+    _, _, reader, seller, buyer = row
+    if viewer is None:
+        return True
+    if seller is not None:
+        return viewer in {seller, buyer}
+    return reader is None or reader == viewer
 
 
 def book(connection: sqlite3.Connection) -> BookView | None:

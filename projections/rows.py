@@ -3,6 +3,8 @@
 They are read back as JSON arrays in one step (`bulk.py`), hence `array_like`.
 """
 
+from typing import Final
+
 import msgspec
 
 
@@ -44,12 +46,28 @@ class TradeTerms(msgspec.Struct, frozen=True, gc=False):
 
     recorded_by: str
     traded_on: str
-    due_on: str
     description: str
-    lines: bytes
     reference: str
-    digest: str
-    created_at: str
+
+
+class Pending(msgspec.Struct, omit_defaults=True, gc=False):
+    """What one side has said about a trade and the other has not answered yet; "" for nothing.
+
+    `proposed` is the settlement that the debtor claims, in minor units; `reversal_by` who proposed to reverse it.
+    """
+
+    dispute_reason: str = ""
+    proposed: str = ""
+    proposed_by: str = ""
+    proposed_on: str = ""
+    reversal_by: str = ""
+
+    def settle(self) -> None:
+        """Nothing is proposed any more."""
+        self.proposed = self.proposed_by = self.proposed_on = ""
+
+
+NOTHING_PENDING: Final = Pending()
 
 
 class TradeRow(msgspec.Struct, array_like=True, gc=False):
@@ -64,24 +82,29 @@ class TradeRow(msgspec.Struct, array_like=True, gc=False):
     state: str
     open: int
     disputed_by: str
-    dispute_reason: str
-    proposed: int
-    proposed_by: str
-    proposed_on: str
-    reversal_by: str
-    version: int
+    pending: Pending | None
     last_position: int
-    updated_at: str
 
 
 class Posting(msgspec.Struct, frozen=True, gc=False):
-    """An effect on balances: the seller is owed `units` more by the buyer (less when negative)."""
+    """An effect on balances: `company`, the lesser code, is owed `units` more by `counterparty` (negative: less)."""
 
-    position: int
-    seller: str
-    buyer: str
+    company: str
+    counterparty: str
     currency: str
+    position: int
     units: int
+
+
+class BalanceRow(msgspec.Struct, array_like=True, gc=False):
+    """A pair's row of `balances`, seen from the lesser code; `units` is a decimal of any size."""
+
+    company: str
+    counterparty: str
+    currency: str
+    units: str
+    position: int
+    pair: int
 
 
 class AnchorRow(msgspec.Struct, array_like=True):

@@ -18,20 +18,13 @@ CREATE TABLE progress (             -- written in the transaction of the rows it
 """
 
 _ENTRIES = """
-CREATE TABLE entries (              -- one row an entry: who may read it, and the history of trades
+CREATE TABLE entries (              -- the entries themselves: history, receipts and "as of" are read from their bytes
     position INTEGER PRIMARY KEY,
-    leaf BLOB NOT NULL,
-    recorded_at TEXT NOT NULL,      -- never decreases along positions, so a time is found by bisection
-    type TEXT NOT NULL,
-    aggregate_id TEXT NOT NULL,
-    version INTEGER NOT NULL,
-    by TEXT NOT NULL,               -- company that acted, '' for the operator
-    subject TEXT NOT NULL,          -- pseudonym of the acting user
-    reader TEXT,                    -- NULL: everybody may read it
-    other_reader TEXT,
-    data BLOB                       -- canonical JSON, of trade events only
+    trade INTEGER,                  -- of trade events: position of the trade's recording; its two sides may read it
+    reader TEXT,                    -- of others: the only company that may read it, NULL for everybody
+    entry BLOB NOT NULL             -- canonical JSON; its leaf hash is computed when it is asked for
 );
-CREATE INDEX entries_of_trade ON entries (aggregate_id) WHERE data IS NOT NULL
+CREATE INDEX entries_of_trade ON entries (trade) WHERE trade IS NOT NULL
 """
 
 _BOOKS = """
@@ -83,7 +76,7 @@ CREATE UNIQUE INDEX wallet_of_subject ON wallets (company, subject)
 """
 
 _TRADES = """
-CREATE TABLE trades (
+CREATE TABLE trades (               -- what lists select by and events change; the other terms are in the first entry
     position INTEGER PRIMARY KEY,   -- of its recording: the keyset of every list
     id TEXT NOT NULL UNIQUE,
     recorded_by TEXT NOT NULL,
@@ -92,23 +85,13 @@ CREATE TABLE trades (
     currency TEXT NOT NULL,
     amount INTEGER NOT NULL,        -- minor units
     traded_on TEXT NOT NULL,
-    due_on TEXT NOT NULL,
     description TEXT NOT NULL,
-    lines BLOB NOT NULL,            -- canonical JSON
     reference TEXT NOT NULL,
-    digest TEXT NOT NULL,
-    created_at TEXT NOT NULL,
     state TEXT NOT NULL,            -- recorded, confirmed, settled, reversed
     open INTEGER NOT NULL,          -- minor units not settled yet; 0 once reversed
     disputed_by TEXT NOT NULL,      -- '' when undisputed
-    dispute_reason TEXT NOT NULL,
-    proposed INTEGER NOT NULL,      -- settlement that the debtor claims, 0 when there is none
-    proposed_by TEXT NOT NULL,
-    proposed_on TEXT NOT NULL,
-    reversal_by TEXT NOT NULL,      -- who proposed to reverse it, '' when nobody
-    version INTEGER NOT NULL,
-    last_position INTEGER NOT NULL,
-    updated_at TEXT NOT NULL
+    pending TEXT,                   -- JSON of `rows.Pending`: what waits for the other side, NULL for nothing
+    last_position INTEGER NOT NULL
 );
 CREATE INDEX trades_of_seller ON trades (seller);
 CREATE INDEX trades_of_buyer ON trades (buyer);
@@ -122,16 +105,14 @@ CREATE TABLE balances (             -- double entry: each row has a twin with th
     currency TEXT NOT NULL,
     units TEXT NOT NULL,            -- signed decimal: above zero the company is owed, below zero it owes
     position INTEGER NOT NULL,      -- of the last change
+    pair INTEGER NOT NULL,          -- position of the first change: names the pair in `postings`
     PRIMARY KEY (company, counterparty, currency)
 ) WITHOUT ROWID;
-CREATE TABLE postings (             -- every change of a pair's balance, with the balance after it
-    company TEXT NOT NULL,          -- the lesser code of the pair
-    counterparty TEXT NOT NULL,
-    currency TEXT NOT NULL,
+CREATE TABLE postings (             -- every change of a pair's balance
+    pair INTEGER NOT NULL,
     position INTEGER NOT NULL,
-    units TEXT NOT NULL,            -- signed change, seen from `company`
-    balance TEXT NOT NULL,
-    PRIMARY KEY (company, counterparty, currency, position)
+    balance TEXT NOT NULL,          -- after the change, seen from the lesser company code
+    PRIMARY KEY (pair, position)
 ) WITHOUT ROWID
 """
 
@@ -186,7 +167,7 @@ ENTRY_TABLES: Final = {
     "wallets": "position",
     "trades": "position",
     "balances": "company, counterparty, currency",
-    "postings": "company, counterparty, currency, position",
+    "postings": "pair, position",
 }
 ANCHOR_TABLES: Final = {"anchors": "id", "anchor_entries": "position"}
 TABLES_OF_SOURCE: Final = {"entries": ENTRY_TABLES, "anchors": ANCHOR_TABLES}

@@ -5,19 +5,55 @@ from typing import Any, Final
 
 import msgspec
 
-from projections.events import Actor, Head, entry_codec
+from domain.entry import decode_envelope
+from merkle.hashing import leaf_hash
+from projections.events import entry_codec
 from projections.fold import Fold
 from projections.queries import Viewer, bounded_limit, position, position_at
-from projections.rows import TradeRow, TradeTerms
+from projections.rows import NOTHING_PENDING, Pending, TradeRow
 from projections.store import snapshot
 from projections.views import Dispute, HistoryView, Money, Page, ProposedSettlement, TradeView
 
 _ROW: Final = TradeRow.__struct_fields__
-_TERMS: Final = TradeTerms.__struct_fields__
-_TRADE: Final = f"SELECT {', '.join(_ROW + _TERMS)} FROM trades"
 _WIDTH: Final = len(_ROW)
+_SELECTED: Final = ", ".join(f"t.{name}" for name in _ROW)
+_TRADE: Final = f"SELECT {_SELECTED} FROM trades t"
+# The first and the latest entry of a trade hold the rest of what is shown.
+_WHOLE: Final = (
+    f"SELECT {_SELECTED}, first.entry, latest.entry FROM ({{}}) t"
+    " JOIN entries first ON first.position = t.position JOIN entries latest ON latest.position = t.last_position"
+)
+_HISTORY: Final = (
+    "SELECT e.position, e.entry, t.seller, t.buyer FROM trades t JOIN entries e ON e.trade = t.position"
+    " WHERE t.id = ? AND e.position <= ? ORDER BY e.position"
+)
+_PENDING: Final = _ROW.index("pending")
 AsOf = int | str
 _codec = entry_codec()
+
+
+class _Terms(msgspec.Struct):
+    """Of TradeRecorded: what is shown and stands in no column."""
+
+    recorded_by: str
+    traded_on: str
+    due_on: str
+    description: str
+    lines: msgspec.Raw
+    reference: str
+    digest: str
+
+
+class _Acted(msgspec.Struct):
+    """Which company acted; TradeRecorded has another name for it."""
+
+    by: str = ""
+    recorded_by: str = ""
+
+
+_decode_terms = msgspec.json.Decoder(_Terms).decode
+_decode_acted = msgspec.json.Decoder(_Acted).decode
+_decode_pending = msgspec.json.Decoder(Pending).decode
 
 
 class TradeFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +84,7 @@ def trade(
 ) -> TradeView | None:
     """The trade of that id, now or as it was at a position or time (`domain.entry.format_time`)."""
     with snapshot(connection):
-        found = _visible(viewer, connection.execute(f"{_TRADE} WHERE id = ?", (trade_id,)).fetchone())
+        found = _visible(viewer, connection.execute(_one("t.id = ?"), (trade_id,)).fetchone())
         if found is None or as_of is None:
             return found
         return _trade_at(connection, trade_id, as_of_position(connection, as_of))
@@ -62,7 +98,7 @@ def trade_by_reference(
         return None
     return _visible(
         viewer,
-        connection.execute(f"{_TRADE} WHERE recorded_by = ? AND reference = ?", (company, reference)).fetchone(),
+        connection.execute(_one("t.recorded_by = ? AND t.reference = ?"), (company, reference)).fetchone(),
     )
 
 
@@ -104,7 +140,7 @@ def trades(
             bound += [*own_values, limit + 1]
         if anyone:
             break  # both selections would be the same
-    sql = f"{' UNION ALL '.join(selects)} ORDER BY position DESC LIMIT ?"
+    sql = f"{_WHOLE.format(' UNION ALL '.join(selects))} ORDER BY t.position DESC LIMIT ?"
     rows = connection.execute(sql, (*bound, limit + 1)).fetchall() if selects else []
     items = [_view(row) for row in rows[:limit]]
     return Page(items, items[-1].position if len(rows) > limit else None)
@@ -116,17 +152,10 @@ def history(
     """Every event of a trade in order, up to a position or time; empty when the viewer is no party or none exists."""
     with snapshot(connection):
         last = position(connection) if as_of is None else as_of_position(connection, as_of)
-        rows = connection.execute(
-            "SELECT position, version, type, by, subject, recorded_at, leaf, data, reader, other_reader FROM entries"
-            " WHERE aggregate_id = ? AND data IS NOT NULL AND position <= ? ORDER BY position",
-            (trade_id, last),
-        ).fetchall()
-    if not rows or (viewer is not None and viewer not in rows[0][-2:]):
+        rows = connection.execute(_HISTORY, (trade_id, last)).fetchall()
+    if not rows or viewer not in {None, *rows[0][2:]}:
         return []
-    return [
-        HistoryView(at, version, kind, by, subject, recorded_at, leaf.hex(), msgspec.Raw(data))
-        for at, version, kind, by, subject, recorded_at, leaf, data, _, _ in rows
-    ]
+    return [_history_view(entry) for _, entry, _, _ in rows]
 
 
 def as_of_position(connection: sqlite3.Connection, as_of: AsOf) -> int:
@@ -160,19 +189,18 @@ def _conditions(wanted: TradeFilter) -> tuple[list[str], list[Any]]:
     return terms, values
 
 
+def _one(condition: str) -> str:
+    return _WHOLE.format(f"{_TRADE} WHERE {condition}")
+
+
 def _trade_at(connection: sqlite3.Connection, trade_id: str, last: int) -> TradeView | None:
-    fold = Fold(_codec)
-    rows = connection.execute(
-        "SELECT position, leaf, recorded_at, type, version, by, subject, data FROM entries"
-        " WHERE aggregate_id = ? AND data IS NOT NULL AND position <= ? ORDER BY position",
-        (trade_id, last),
-    ).fetchall()
-    for at, leaf, recorded_at, kind, version, by, subject, data in rows:
-        head = Head(Actor(by, subject), trade_id, msgspec.Raw(data), "", at, recorded_at, kind, 1, version)
-        fold.apply(head, leaf)
+    rows = connection.execute(_HISTORY, (trade_id, last)).fetchall()
     if not rows:
         return None
-    return trade_view(fold.trades[trade_id], fold.terms[trade_id])
+    fold = Fold(_codec)
+    for at, entry, _, _ in rows:
+        fold.apply(_codec.head(at, entry, ""), entry)
+    return trade_view(fold.trades[trade_id], rows[0][1], rows[-1][1])
 
 
 def _visible(viewer: Viewer, row: Any) -> TradeView | None:
@@ -183,14 +211,34 @@ def _visible(viewer: Viewer, row: Any) -> TradeView | None:
 
 
 def _view(row: Any) -> TradeView:
-    return trade_view(TradeRow(*row[:_WIDTH]), TradeTerms(*row[_WIDTH:]))
+    *values, first, latest = row
+    values[_PENDING] = None if values[_PENDING] is None else _decode_pending(values[_PENDING])
+    return trade_view(TradeRow(*values), first, latest)
 
 
-def trade_view(row: TradeRow, terms: TradeTerms) -> TradeView:
-    """The payload of a trade's row."""
+def _history_view(entry: bytes) -> HistoryView:
+    head = decode_envelope(entry)
+    acted = _decode_acted(head.data)
+    return HistoryView(
+        position=head.position,
+        version=head.version,
+        type=head.type,
+        by=acted.by or acted.recorded_by,
+        subject=head.actor.subject,
+        recorded_at=head.recorded_at,
+        leaf_hash=leaf_hash(entry).hex(),
+        data=msgspec.Raw(bytes(head.data)),
+    )
+
+
+def trade_view(row: TradeRow, first: bytes, latest: bytes) -> TradeView:
+    """The payload of a trade: its row, its first entry and its latest one."""
+    recorded, changed = decode_envelope(first), decode_envelope(latest)
+    terms = _decode_terms(recorded.data)
+    pending = row.pending or NOTHING_PENDING
     proposed = None
-    if row.proposed:
-        proposed = ProposedSettlement(row.proposed_by, Money(row.currency, str(row.proposed)), row.proposed_on)
+    if pending.proposed:
+        proposed = ProposedSettlement(pending.proposed_by, Money(row.currency, pending.proposed), pending.proposed_on)
     return TradeView(
         id=row.id,
         state=row.state,
@@ -202,15 +250,15 @@ def trade_view(row: TradeRow, terms: TradeTerms) -> TradeView:
         traded_on=terms.traded_on,
         due_on=terms.due_on,
         description=terms.description,
-        lines=msgspec.Raw(terms.lines),
+        lines=msgspec.Raw(bytes(terms.lines)),
         reference=terms.reference,
         digest=terms.digest,
-        dispute=Dispute(row.disputed_by, row.dispute_reason) if row.disputed_by else None,
+        dispute=Dispute(row.disputed_by, pending.dispute_reason) if row.disputed_by else None,
         proposed_settlement=proposed,
-        reversal_proposed_by=row.reversal_by or None,
-        created_at=terms.created_at,
-        updated_at=row.updated_at,
-        version=row.version,
+        reversal_proposed_by=pending.reversal_by or None,
+        created_at=recorded.recorded_at,
+        updated_at=changed.recorded_at,
+        version=changed.version,
         position=row.position,
         last_position=row.last_position,
     )
