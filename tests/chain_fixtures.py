@@ -20,7 +20,12 @@ from typing import Any
 import pytest
 from eth_account import Account
 
+from chain.connection import Connection
+from chain.lane import Lane, LaneSettings
+from chain.lane_events import LaneEvent
+from chain.registry import Registry, ensure_deployed, ensure_registered, log_id_of
 from chain.transactions import AnchorTx, DeployTx, RegisterLogTx, SignedTx, transaction_fields
+from storage.lane_store import SqliteLaneStore
 from tests.npm_tools import ROOT, install_once, require_npm
 from tests.rfc9162_reference import SparseTree, leaf_hash
 
@@ -218,3 +223,95 @@ class GrowingLog:
     def proof(self, old: int, new: int) -> list[bytes]:
         """Consistency proof from the older to the newer size."""
         return self._tree.consistency(old, new)
+
+
+class Clock:
+    """A clock that moves when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    """A chain with a registry and a log in it, and a lane that can be restarted: `bench.lane`."""
+
+    ORIGIN = "daicho.invalid/lane"
+
+    def __init__(
+        self, node: RpcNode, signer: KeySigner, file: Path, *, owner: KeySigner | None = None, **settings: Any
+    ) -> None:
+        self.node, self.signer, self.file = node, signer, file
+        owner = owner or signer
+        self.settings = LaneSettings(**settings)
+        self.clock = Clock()
+        self.log = GrowingLog()
+        self.connection = Connection(node.url, timeout_seconds=10, retries=2)
+        self.contract = self._while_mining(
+            lambda: ensure_deployed(self.connection, owner, fee_cap=10**12, timeout_seconds=20)
+        )
+        self.registry = self.new_registry()
+        self._while_mining(
+            lambda: ensure_registered(
+                self.registry,
+                owner,
+                origin=self.ORIGIN,
+                publisher=signer.address,
+                fee_cap=10**12,
+                timeout_seconds=20,
+            )
+        )
+        self.store: SqliteLaneStore | None = None
+        self.events: list[LaneEvent] = []
+        self.restart()
+
+    def new_registry(self) -> Registry:
+        """The registry as a client sees it, now."""
+        chain_id = self.connection.chain_id()
+        return Registry(self.connection, chain_id=chain_id, contract=self.contract, log_id=log_id_of(self.ORIGIN))
+
+    def _while_mining(self, work: Callable[[], Any]) -> Any:
+        """Runs set-up that waits for receipts on a chain that mines only when told to."""
+        if isinstance(self.node, AnvilNode):
+            self.node.rpc("evm_setAutomine", True)
+        result = work()
+        if isinstance(self.node, AnvilNode):
+            self.node.rpc("evm_setAutomine", False)
+        return result
+
+    def restart(self) -> None:
+        """As after a crash: all memory is lost but the file."""
+        if self.store is not None:
+            self.store.close()
+        self.store = SqliteLaneStore(
+            self.file,
+            chain_id=self.registry.chain_id,
+            publisher=self.signer.address,
+            contract=self.contract,
+            log_id=self.registry.log_id,
+        )
+        self.lane = Lane(self.registry, self.log, self.signer, self.store, self.settings, self.clock)
+
+    def tick(self, **arguments: Any) -> list[str]:
+        """One tick; takes the events over and names them, `Final 7` and so on."""
+        new = self.lane.tick(**arguments)
+        self.events += new
+        if new:
+            self.lane.acknowledge(new[-1].seq)
+        return [f"{type(event).__name__} {event.size}" for event in new]
+
+    def head(self) -> tuple[int, bytes]:
+        """What the contract holds."""
+        head = self.registry.head()
+        return head.size, head.root
+
+    def chain_of_sizes(self) -> list[tuple[int, int]]:
+        """(previous size, size) of each canonical Anchored event."""
+        return [(event.previous_size, event.size) for event in self.registry.anchored_events(0)]
+
+    def close(self) -> None:
+        """Ends the lane."""
+        if self.store is not None:
+            self.store.close()
