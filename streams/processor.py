@@ -16,7 +16,10 @@ class Processor(Protocol):
     gap or another entry at a known position raises and changes nothing.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in readiness and logs."""
+        ...
 
     def position(self) -> tuple[int, bytes]:
         """The last position processed and its leaf hash; (0, b"") in the beginning."""

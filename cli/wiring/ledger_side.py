@@ -1,0 +1,84 @@
+"""The ledger side of a service: event store, ledger, writer, authorship, pseudonyms, the promise key."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import cast
+
+from chain.authorship import CustodialSigner, TypedVerifier
+from chain.master_key import SERVICE, FileKeyProvider
+from chain.signer.client import SignerClient
+from chain.signer.protocol import Description
+from chain.subjects import Subjects
+from chain.vault import Vault
+from cli.settings import Settings
+from domain.authorship import Authorship
+from domain.commands import OpenBook
+from domain.entry import Actor
+from domain.ledger import Ledger
+from domain.orders import Order
+from storage.clock import LedgerClock
+from storage.entry_log import SqliteEntryLog
+from storage.folder import DataFolder
+from storage.sqlite_recorder import LedgerRecorder
+from storage.vault_store import SqliteVaultStore
+from storage.writer import GroupWriter
+
+OPERATOR_SUBJECT = "daicho"
+OPEN_BOOK_KEY = "open book"
+
+
+class LedgerSide:
+    """One ledger, open. `ledger` decides, `writer` stores, `entries` reads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        folder: DataFolder,
+        description: Description,
+        signer: SignerClient,
+        master_key_file: Path,
+    ) -> None:
+        self.description = description
+        self.clock = LedgerClock(settings.clock_jump_limit_seconds)
+        self.ledger = Ledger({"SQLITE_DBNAME": str(folder.ledger)})
+        recorder = cast("LedgerRecorder", self.ledger.recorder)
+        recorder.bind(description.origin, self.clock)
+        self.entries = SqliteEntryLog(folder.ledger)
+        self.writer = GroupWriter(
+            recorder,
+            self.entries,
+            self.ledger,
+            max_group_orders=settings.max_group_orders,
+            max_waiting_orders=settings.max_waiting_orders,
+        )
+        domain = (description.origin, description.chain_id, description.contract)
+        self.authorship = Authorship(
+            description.origin, self.ledger.load, CustodialSigner(signer, *domain), TypedVerifier(*domain), time.time
+        )
+        self.ledger.connect(self.writer, self.authorship)
+        self._vault_store = SqliteVaultStore(folder.vault)
+        self.vault = Vault(self._vault_store, FileKeyProvider(master_key_file, (SERVICE,)))
+        self.subjects = Subjects(self.vault, self._vault_store)
+
+    async def open_book(self) -> None:
+        """Write the first entry of a new ledger; a ledger that has one is left alone."""
+        if self.entries.head():
+            return
+        found = self.description
+        command = OpenBook(
+            chain_id=found.chain_id,
+            contract=found.contract,
+            log_key=found.log_key,
+            promise_key=found.promise_key,
+        )
+        subject = await asyncio.to_thread(self.subjects.pseudonym, "", OPERATOR_SUBJECT)
+        # A crash after the commit: the next start finds the entry and leaves it alone.
+        await self.ledger.execute(Order.of(found.origin, command, Actor("", subject), OPEN_BOOK_KEY))
+
+    def close(self) -> None:
+        """Close everything, after the last command."""
+        self.writer.close()
+        cast("LedgerRecorder", self.ledger.recorder).close()
+        self.entries.close()
+        self._vault_store.close()

@@ -1,0 +1,138 @@
+"""The streams of a service: processors on the embedded host, checkpoint timer, anchoring, fork guard."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from chain.lane import Lane, LaneSettings
+from chain.registry import Head
+from cli.settings import Settings
+from cli.wiring.chain_side import GWEI, ChainSide
+from cli.wiring.ledger_side import LedgerSide
+from domain.anchor_book import AnchorBook
+from domain.errors import DaichoError
+from projections.anchor_projector import AnchorProjector
+from projections.projector import Projector
+from projections.store import ReadStore
+from projections.waiting import PositionBoard
+from storage.anchor_recorder import ANCHOR_TABLE
+from storage.due_work import DueWork
+from storage.entry_log import SqliteEntryLog
+from storage.folder import DataFolder
+from storage.lane_store import SqliteLaneStore
+from storage.log_store import SqliteLogStore
+from streams.anchor_work import AnchorWork, PublishedHeads
+from streams.anchorer import ANCHOR_WORK, Anchorer, PublishedLog
+from streams.executors import Executor
+from streams.fork_guard import ForkGuard
+from streams.lane_reports import LaneIdentity
+from streams.local import LocalHost
+from streams.publisher import Publisher
+from streams.sequencer import Sequencer
+
+
+class StreamsSide:
+    """Everything that follows the entries. `start` after the ledger is open, `stop` before it closes."""
+
+    def __init__(self, settings: Settings, folder: DataFolder, chain: ChainSide, ledger: LedgerSide) -> None:
+        self._ledger = ledger
+        self._chain = chain
+        self.log_store = SqliteLogStore(folder.log)
+        self.sequencer = Sequencer(chain.description.origin, self.log_store, chain.blocking)
+        self.view = self.sequencer.view
+        self.read_store = ReadStore(folder.reads)
+        self.board = PositionBoard()
+        self.publisher = Publisher(self.sequencer, settings.checkpoint_interval_seconds)
+        self.book = AnchorBook({"SQLITE_DBNAME": str(folder.anchors)})
+        self.book.connect(chain.description.origin, ledger.clock)
+        self._work = DueWork(folder.anchors)
+        self.anchorer = Anchorer(
+            self._work, ledger.entries, self.view, interval_seconds=settings.anchor_interval_seconds
+        )
+        self._lane_store = SqliteLaneStore(
+            folder.anchors,
+            chain_id=chain.description.chain_id,
+            publisher=chain.publisher.address,
+            contract=chain.description.contract,
+            log_id=chain.registry.log_id,
+        )
+        self.lane = Lane(chain.registry, PublishedHeads(self.view), chain.publisher, self._lane_store, _lane(settings))
+        self._anchor_entries = SqliteEntryLog(folder.anchors, ANCHOR_TABLE)
+        self.work = AnchorWork(self._identity(), self.lane, self.book, self.publisher.covers, self._contract_head)
+        self.executor = Executor(self._work, ANCHOR_WORK, self.work)
+        self.guard = ForkGuard(ledger.entries, self.view, self.log_store, self.book, self._contract_head)
+        self.host = LocalHost()
+        self._connect()
+
+    def _connect(self) -> None:
+        """Say who wakes whom. Nobody calls back up: everything goes one way, from the entries on."""
+        ledger, host = self._ledger, self.host
+        source = host.source(ledger.entries)
+        host.add(source, self.sequencer)
+        host.add(source, Projector(self.read_store, self.board.publish))
+        published = host.source(PublishedLog(ledger.entries, self.view))
+        host.add(published, self.anchorer)
+        anchors = host.source(self._anchor_entries)
+        chains = [self._chain.description.chain_id] if self._chain.embedded else []
+        host.add(anchors, AnchorProjector(self.read_store, chains))
+        ledger.writer.on_commit.append(source.wake)
+        self.publisher.on_published.append(published.wake)
+        self.anchorer.on_due.append(self.executor.wake)
+        self.book.on_recorded.append(anchors.wake)
+        self.work.on_forked.append(self.guard.forked)
+        self.guard.on_closed.append(lambda refusal: self.publisher.halt(refusal.message))
+
+    async def start(self) -> None:
+        """Start to follow. The ledger stays read-only until `open_ledger`."""
+        self.work.prepare(self._work)
+        await self.host.start()
+        await self.publisher.start()
+        await self.executor.start()
+
+    async def open_ledger(self) -> bool:
+        """Compare the store with what was signed and anchored; True when the ledger takes commands."""
+        return await self.guard.check_until_open(self._set_refusal)
+
+    async def stop(self) -> None:
+        """Finish what is in work, publish once more, close the files."""
+        self.guard.stop()
+        await self.host.stop()
+        await self.publisher.stop()
+        await self.executor.stop()
+        self._lane_store.close()
+        self._work.close()
+        self._anchor_entries.close()
+        self.log_store.close()
+        self.read_store.close()
+
+    def processors(self) -> list[Mapping[str, Any]]:
+        """Every processor, the publisher and the executor, as the API shows them."""
+        rows: list[Mapping[str, Any]] = [
+            {"name": s.name, "position": s.position, "lag": s.lag, "state": s.state, "error": s.error}
+            for s in (*self.host.status(), self.publisher.status())
+        ]
+        status, lane = self.executor.status(), self.lane.status()
+        error = status.error or lane.fork or "; ".join(f"{name}: {text}" for name, text in lane.alarms.items())
+        lag = max(0, self._ledger.entries.head() - lane.final_size)
+        rows.append(
+            {"name": status.name, "position": lane.final_size, "lag": lag, "state": status.state, "error": error}
+        )
+        return rows
+
+    def _set_refusal(self, refusal: DaichoError | None) -> None:
+        self._ledger.writer.refusal = refusal
+
+    def _contract_head(self) -> Head:
+        return self._chain.registry.head()
+
+    def _identity(self) -> LaneIdentity:
+        registry = self._chain.registry
+        return LaneIdentity(registry.chain_id, registry.contract, self._chain.publisher.address, registry.log_id)
+
+
+def _lane(settings: Settings) -> LaneSettings:
+    return LaneSettings(
+        confirmations=settings.confirmations,
+        bump_after_seconds=settings.bump_after_seconds,
+        fee_cap_wei=int(settings.max_fee_gwei * GWEI),
+    )
+
