@@ -31,15 +31,15 @@ class Anchor(Aggregate):
     def take(self, event: "AnchorEvent") -> None:
         """Take over what the lane reports; what is known already changes nothing.
 
-        A report that names no transaction is about the last one. AlreadyExists when it is submitted a second time,
-        AnchorNotFound when it never was.
+        A report that names no transaction is about the last one. A failed one may be submitted again: a reorganisation
+        gives its nonce back. AlreadyExists when it is submitted while it lives, AnchorNotFound when it never was.
         """
         if not event.tx_hash and self.latest is not None:
             event.tx_hash = self.latest.tx_hash
         if event == self.latest:
             return
         submitted = isinstance(event, AnchorSubmitted)
-        if submitted and self.latest is not None:
+        if submitted and self.state not in {"", FAILED}:
             raise AlreadyExists(f"anchor {self.id} was submitted before", anchor=self.id, nonce=event.nonce)
         if not submitted and self.latest is None:
             raise AnchorNotFound(f"anchor {self.id} was never submitted", anchor=self.id, nonce=event.nonce)

@@ -137,7 +137,7 @@ class Authorship:
         digests: dict[str, str] = {}
         for order in orders:
             try:
-                plan = self._plan(order, _trade_command(order), digests, unsigned=given is not None)
+                plan = self._plan(order, _line_command(order, given), digests, unsigned=given is not None)
                 if plans and plan.wallet.id != plans[0].wallet.id:
                     raise Malformed("all lines of a batch are of one wallet", field="wallet", rule="one per batch")
                 plans.append(plan)
@@ -323,12 +323,16 @@ def _fill(plan: _Plan, signed: Signed) -> None:
     plan.order.signature = _signature(plan.message, signed)
 
 
-def _trade_command(order: Order) -> c.TradeCommand:
+def _line_command(order: Order, given: c.ClientBatch | None) -> c.TradeCommand:
+    """The command of a batch's line, if it may stand in one."""
     command = order.command
     if not isinstance(command, c.TradeCommand):
-        raise SignatureMissing(f"{type(command).__name__} has no place in a signed batch")
+        name = type(command).__name__
+        raise Malformed(f"{name} has no place in a signed batch", field="command", rule="signed by a wallet")
     if command.signature is not None:
-        raise SignatureMissing("a line of a batch has no signature of its own")
+        raise Malformed("a line of a batch has no signature of its own", field="signature", rule="absent")
+    if given is not None and isinstance(command, c.RecordTrade) and command.trade is None:
+        raise Malformed("the batch's signature covers the trade's id", field="trade", rule="given in a signed batch")
     return command
 
 

@@ -153,7 +153,10 @@ class TradeCommand(Command, frozen=True, kw_only=True):
 
 
 class RecordTrade(TradeCommand, frozen=True, kw_only=True, tag=True):
-    """Record a trade of the acting company with another one. `trade` may be chosen by the client (a UUIDv7)."""
+    """Record a trade of the acting company with another one.
+
+    `trade` may be chosen by the client (a UUIDv7); who signs by himself has to, for the signature covers it.
+    """
 
     seller: Code
     buyer: Code
@@ -172,6 +175,8 @@ class RecordTrade(TradeCommand, frozen=True, kw_only=True, tag=True):
             raise ValueError("due_on must not precede traded_on")
         if self.trade is not None and not is_uuid7(self.trade):
             raise ValueError("trade must be a UUIDv7")
+        if self.trade is None and self.signature is not None:
+            raise ValueError("trade must be given beside a signature, which covers it")
 
 
 class TradeLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

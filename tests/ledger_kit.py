@@ -7,7 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +35,7 @@ CHAIN = 20260
 CONTRACT = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 OPERATOR = Actor("", "00" * 16)
 TYPED = TypedSigner(CHAIN, CONTRACT)
+NUMBERS = itertools.count()  # command keys and nonces of all processes of a test differ
 T = TypeVar("T")
 
 
@@ -105,13 +106,12 @@ class Book:
     writer: GroupWriter
     custodian: Custodian
     wall: WallClock
-    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
     def order(self, who: Party | Actor, command: c.Command, key: str = "", expected: int | None = None) -> Order:
         actor = who.actor if isinstance(who, Party) else who
-        return Order.of(ORIGIN, command, actor, key or f"key {next(self.numbers)}", expected_version=expected)
+        return Order.of(ORIGIN, command, actor, key or f"key {next(NUMBERS)}", expected_version=expected)
 
     async def do(self, who: Party | Actor, command: c.Command, key: str = "", expected: int | None = None) -> Receipt:
         """Do one command; refusals are raised."""
@@ -149,7 +149,7 @@ class Book:
         return ClientSignature(message.deadline, message.nonce, key.sign(message))
 
     def message(self, event_type: str, wallet: str, aggregate_id: str, data: dict[str, Any], **other: Any) -> Unsigned:
-        nonce = other.get("nonce") or "0x" + hashlib.sha256(f"nonce {next(self.numbers)}".encode()).hexdigest()
+        nonce = other.get("nonce") or "0x" + hashlib.sha256(f"nonce {next(NUMBERS)}".encode()).hexdigest()
         deadline = other.get("deadline") or int(self.wall()) + 600
         return Unsigned(wallet, "", event_type, aggregate_id, data, nonce, deadline)
 
