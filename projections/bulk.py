@@ -2,9 +2,9 @@
 
 Python's sqlite3 gives the lock away at every step and must win it back from the loop, which costs up to the switch
 interval (5 ms). `executemany` steps once a row; one multi-row VALUES statement steps once. Measured with 500 rows of
-700 bytes a transaction, 2 cores (rows/s alone and beside a busy loop): executemany 175,000 and 220, one
-`INSERT ... FROM json_each(?)` 68,000 and 14,000, multi-row VALUES 176,000 and 20,000. Reading back is one step too:
-rows come as one JSON array.
+700 bytes a transaction on two idle cores (rows/s alone and beside a busy loop): executemany 175,000 and 220, one
+`INSERT ... FROM json_each(?)` 68,000 and 14,000, multi-row VALUES 176,000 and 20,000. When other processes fill the
+cores the first and the last come close (41,000 and 48,000). Reading back is one step too: rows come as one JSON array.
 """
 
 import sqlite3
