@@ -218,6 +218,13 @@ def test_a_failure_that_names_no_transaction_is_about_the_last_one(book: AnchorB
     assert (anchor.state, anchor.latest.tx_hash) == ("failed", f"0x{40:064x}")
 
 
+def test_a_nonce_that_a_reorganisation_gives_back_is_submitted_again(book: AnchorBook) -> None:
+    tell(book, submitted(0, 40), event(AnchorFailed, 0, 40, reason="reverted"), submitted(0, 60), mined(0, 60))
+    anchor = book.repository.get(anchor_id(CHAIN_ID, CONTRACT, PUBLISHER, 0))
+    assert isinstance(anchor, Anchor)
+    assert anchor.state == "mined"
+
+
 def test_impossible_beginnings_are_refused_and_leave_no_trace(book: AnchorBook, tmp_path: Path) -> None:
     with pytest.raises(AnchorNotFound):
         tell(book, mined(0, 40))

@@ -1,0 +1,232 @@
+"""The fork guard: no entry is accepted while somebody may know more of this log than its store does.
+
+A store that came back from a backup looks healthy; what was signed or anchored since then shows that it is not. Before
+the writer accepts anything these are compared with the store and its tree:
+
+    1 log         the leaves that were sequenced
+    2 checkpoint  the last head that was signed
+    3 anchor      the last head that was handed to a chain
+    4 contract    the head that the contract holds
+
+If one is ahead of the store, or has another root than the tree at its size, the ledger stays read-only until a restart
+on complete data. After the contract has answered once, a chain that goes away later does not matter.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from domain.anchor import AnchorEvent
+from domain.errors import DaichoError, LedgerReadOnly
+from merkle.checkpoint import StoredCheckpoint
+from merkle.hashing import leaf_hash
+from merkle.log_view import LogView
+from streams.faults import Backoff, one_line
+from streams.local import EntryLog
+from streams.own_thread import OwnThread
+
+FIRST_RETRY_SECONDS: Final = 0.2
+LONGEST_RETRY_SECONDS: Final = 5.0
+WAITING_FOR_CONTRACT: Final = "waiting for the contract's head"
+SetRefusal = Callable[[DaichoError | None], None]
+logger = logging.getLogger("daicho.fork-guard")
+
+
+class Head(Protocol):
+    """A size and its root."""
+
+    @property
+    def size(self) -> int:
+        """In leaves; 0 for no head yet."""
+
+    @property
+    def root(self) -> bytes:
+        """32 bytes; any when the size is 0."""
+
+
+class SequencedLog(Protocol):
+    """What the log store knows."""
+
+    def position(self) -> tuple[int, bytes]:
+        """The last position sequenced and its leaf hash."""
+        ...
+
+    def last_checkpoint(self) -> StoredCheckpoint | None:
+        """The newest signed checkpoint."""
+        ...
+
+
+class Claims(Protocol):
+    """What the anchor book knows."""
+
+    def last_claim(self) -> AnchorEvent | None:
+        """The last head handed to a chain."""
+        ...
+
+
+class Claim(NamedTuple):
+    """Somebody's word about the log: `source` says whose."""
+
+    source: str
+    size: int
+    root: bytes
+
+
+class _Wait(Exception):
+    """Not known yet."""
+
+    def __init__(self, reason: str, source: str, size: int) -> None:
+        super().__init__(reason)
+        self.refusal = LedgerReadOnly(reason, source=source, size=size)
+
+
+class _Fork(Exception):
+    """The store is not what others know."""
+
+    def __init__(self, reason: str, source: str, size: int) -> None:
+        super().__init__(reason)
+        self.reason, self.source, self.size = reason, source, size
+
+
+@dataclass(slots=True)
+class _Door:
+    """Who may write: changed from the event loop and from executors' threads."""
+
+    lock: threading.Lock
+    closed: LedgerReadOnly | None = None
+    set_refusal: SetRefusal | None = None
+
+
+class ForkGuard:
+    """Compares what others know with the store. `contract_head` may raise anything and may take its time.
+
+    `on_closed` hears why when the ledger is closed for good, in any thread.
+    """
+
+    def __init__(
+        self,
+        entries: EntryLog,
+        view: LogView,
+        log: SequencedLog,
+        book: Claims,
+        contract_head: Callable[[], Head],
+    ) -> None:
+        self.on_closed: list[Callable[[LedgerReadOnly], None]] = []
+        self._entries, self._view, self._log, self._book = entries, view, log, book
+        self._contract_head = contract_head
+        self._door = _Door(threading.Lock())
+        self._stopping = asyncio.Event()
+
+    async def check_until_open(self, set_refusal: SetRefusal) -> bool:
+        """Keep the ledger read-only until all four agree; True when it is open, False when it stays closed.
+
+        `set_refusal` is given the reason (LedgerReadOnly with `size` and `source`) at every change, and None at last.
+        It may also be called later, from any thread, by `forked`.
+        """
+        self._door.set_refusal = set_refusal
+        self._refuse(LedgerReadOnly("the store is being compared with what was signed and anchored", source="start"))
+        thread, backoff = OwnThread("fork-guard"), Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
+        try:
+            while not self._stopping.is_set():
+                try:
+                    await thread.run(self._compare)
+                    return self._open()
+                except _Fork as fork:
+                    self.close(fork.reason, source=fork.source, size=fork.size)
+                    return False
+                except _Wait as wait:
+                    self._refuse(wait.refusal)
+                except Exception as error:  # noqa: BLE001 what cannot be read now may be readable later
+                    self._refuse(LedgerReadOnly(f"the store cannot be compared: {one_line(error)}", source="store"))
+                await self._pause(backoff.failed())
+            return False
+        finally:
+            thread.close()
+
+    def forked(self, head: Head) -> None:
+        """At run time: the contract holds a head that this log never had. From any thread."""
+        self.close("the contract holds a head that this log never had", source="contract", size=head.size)
+
+    def close(self, reason: str, *, source: str, size: int) -> None:
+        """Make the ledger read-only until a restart. From any thread."""
+        refusal = LedgerReadOnly(reason, source=source, size=size)
+        with self._door.lock:
+            if self._door.closed is not None:
+                return
+            self._door.closed = refusal
+            if self._door.set_refusal is not None:
+                self._door.set_refusal(refusal)
+        logger.critical("the ledger is read-only: %s (%s, size %d)", reason, source, size)
+        for notify in self.on_closed:
+            notify(refusal)
+
+    def stop(self) -> None:
+        """End the waiting; the ledger stays as it is."""
+        self._stopping.set()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> bool:
+        with self._door.lock:
+            if self._door.closed is not None:
+                return False
+            if self._door.set_refusal is not None:
+                self._door.set_refusal(None)
+        logger.info("the ledger is open at position %d", self._entries.head())
+        return True
+
+    def _refuse(self, refusal: LedgerReadOnly) -> None:
+        with self._door.lock:
+            if self._door.closed is None and self._door.set_refusal is not None:
+                self._door.set_refusal(refusal)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+    def _compare(self) -> None:
+        """In the thread: raises _Fork or _Wait, returns when all agree. What needs no chain is compared first."""
+        head = self._entries.head()
+        self._compare_leaves(head)
+        for claim in self._own_claims():
+            self._compare_claim(claim, head)
+        try:
+            contract = self._contract_head()
+        except Exception as error:
+            reason = f"{WAITING_FOR_CONTRACT} ({one_line(error)})"
+            raise _Wait(reason, "contract", head) from error
+        if contract.size:
+            self._compare_claim(Claim("contract", contract.size, contract.root), head)
+
+    def _compare_leaves(self, head: int) -> None:
+        position, leaf = self._log.position()
+        if position > head:
+            raise _Fork(f"the log was sequenced up to {position}, the store ends at {head}", "log", position)
+        if position:
+            ((_, entry),) = self._entries.read(position, 1)
+            if leaf_hash(entry) != leaf:
+                raise _Fork(f"entry {position} is not the one that was sequenced", "log", position)
+
+    def _own_claims(self) -> Iterator[Claim]:
+        checkpoint = self._log.last_checkpoint()
+        if checkpoint is not None:
+            yield Claim("checkpoint", checkpoint.size, checkpoint.root)
+        anchor = self._book.last_claim()
+        if anchor is not None:
+            yield Claim("anchor", anchor.size, bytes.fromhex(anchor.root))
+
+    def _compare_claim(self, claim: Claim, head: int) -> None:
+        source, size, root = claim
+        if size > head:
+            raise _Fork(f"the {source} has size {size}, the store ends at {head}", source, size)
+        if size > self._view.size:
+            raise _Wait(f"waiting for the tree to reach size {size} of the {source}", source, size)
+        ours = self._view.root(size)
+        if ours != root:
+            raise _Fork(f"the {source} has root {root.hex()} at size {size}, the store {ours.hex()}", source, size)
