@@ -69,6 +69,10 @@ class Subjects:
         sealed = seal(msgspec.json.encode([company, subject]), _context(fresh), self._vault.provider)
         return self._store.add_subject(lookup, (fresh, *sealed))
 
+    def known(self, company: str, subject: str) -> str | None:
+        """The pseudonym of a company's user if there is one already."""
+        return self._store.subject_by_lookup(self._lookup(company, subject))
+
     def reveal(self, pseudonym: str) -> tuple[str, str] | None:
         """(company, real subject) of a pseudonym, None when unknown or erased."""
         row = self._store.subject(pseudonym)

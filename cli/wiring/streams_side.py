@@ -135,4 +135,3 @@ def _lane(settings: Settings) -> LaneSettings:
         bump_after_seconds=settings.bump_after_seconds,
         fee_cap_wei=int(settings.max_fee_gwei * GWEI),
     )
-
