@@ -89,15 +89,15 @@ class LedgerRecorder(SQLiteProcessRecorder):
                 raise sqlite3.ProgrammingError("no transaction is open")
             self._writer.commit()
         except sqlite3.Error as error:
-            self._abandon()
+            self._abandon(error)
             raise unavailable(error) from error
         finally:
             self._lock.release()
 
-    def rollback(self) -> None:
-        """Take back the open transaction and give the lock back."""
+    def rollback(self, cause: BaseException | None = None) -> None:
+        """Take back the open transaction and give the lock back. `cause` is the error that led to it, if any."""
         try:
-            self._abandon()
+            self._abandon(cause)
         finally:
             self._lock.release()
 
@@ -117,14 +117,19 @@ class LedgerRecorder(SQLiteProcessRecorder):
                 self._writer._sqlite_conn.execute(pragma)  # noqa: SLF001
         return self._writer
 
-    def _abandon(self) -> None:
-        """Roll back; when even that fails the connection is thrown away, which rolls back as well."""
+    def _abandon(self, cause: BaseException | None) -> None:
+        """Roll back. After an error of the database the next transaction opens a new connection, too.
+
+        One opened while the file system was read-only would stay read-only. Closing alone does not roll back: a
+        statement that an exception still holds keeps the transaction, and with it the lock.
+        """
         self._last_time = (0, "")
-        if self._writer is None:
-            return
         try:
-            self._writer.rollback()
-        except sqlite3.Error:
+            if self._writer is not None:
+                self._writer.rollback()
+        except sqlite3.Error as error:
+            cause = error
+        if isinstance(cause, self.DATABASE_ERRORS):
             self._drop_writer()
 
     def _drop_writer(self) -> None:
@@ -154,7 +159,7 @@ class LedgerRecorder(SQLiteProcessRecorder):
         try:
             yield cursor
         except BaseException as error:
-            self.rollback()
+            self.rollback(error)
             if isinstance(error, sqlite3.IntegrityError):
                 raise IntegrityError(error) from error
             if isinstance(error, sqlite3.Error):

@@ -198,7 +198,7 @@ class GroupWriter:
                 insert_rows(cursor, claims_table(recorder.events_table_name), self._claims(group))
                 recorder.remember_time(head + len(rows), moment)
         except BaseException as error:
-            recorder.rollback()
+            recorder.rollback(error)
             if isinstance(error, recorder.DATABASE_ERRORS):
                 raise unavailable(error) from error
             raise

@@ -57,11 +57,10 @@ class SqliteStore:
 
     @contextmanager
     def full_disk(self, book: Book) -> Iterator[None]:
-        connection = self._writer(book)
-        pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        connection.execute(f"PRAGMA max_page_count={pages}")
-        yield
-        self._writer(book).execute("PRAGMA max_page_count=1000000")
+        """The database may not grow by a page."""
+        pages = book.recorder._connection()._sqlite_conn.execute("PRAGMA page_count").fetchone()[0]
+        with self._each_connection(book, f"PRAGMA max_page_count={pages}"):
+            yield
 
     @contextmanager
     def file_size_limit(self, book: Book) -> Iterator[None]:
@@ -103,17 +102,16 @@ class SqliteStore:
 
     @contextmanager
     def failing_commits(self, book: Book) -> Iterator[None]:
-        connection = self._writer(book)
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("CREATE TABLE IF NOT EXISTS parent (id INTEGER PRIMARY KEY)")
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS child (id INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)"
-        )
-        connection.execute(  # a deferred violation: found by COMMIT itself
-            "CREATE TEMP TRIGGER trap AFTER INSERT ON main.stored_events BEGIN INSERT INTO child VALUES (7); END"
-        )
-        yield
-        self._writer(book).execute("DROP TRIGGER IF EXISTS trap")
+        """A violation that only COMMIT finds: a deferred foreign key, written by a trigger of the connection."""
+        with self._each_connection(
+            book,
+            "PRAGMA foreign_keys=ON",
+            "CREATE TABLE IF NOT EXISTS parent (id INTEGER PRIMARY KEY)",
+            "CREATE TABLE IF NOT EXISTS child (id INTEGER REFERENCES parent DEFERRABLE INITIALLY DEFERRED)",
+            "CREATE TEMP TRIGGER IF NOT EXISTS trap AFTER INSERT ON main.stored_events "
+            "BEGIN INSERT INTO child VALUES (7); END",
+        ):
+            yield
 
     @contextmanager
     def broken_reads(self) -> Iterator[None]:
@@ -128,8 +126,21 @@ class SqliteStore:
             book.close()
 
     @staticmethod
-    def _writer(book: Book) -> sqlite3.Connection:
-        return book.recorder._connection()._sqlite_conn
+    @contextmanager
+    def _each_connection(book: Book, *statements: str) -> Iterator[None]:
+        """Every connection that writes for `book` begins with these statements."""
+        really = book.recorder._connection
+
+        def prepared() -> Any:
+            connection = really()
+            for statement in statements:
+                connection._sqlite_conn.execute(statement)
+            return connection
+
+        book.recorder._connection = prepared  # type: ignore[method-assign]
+        yield
+        book.recorder._connection = really  # type: ignore[method-assign]
+        book.recorder._drop_writer()
 
 
 EVENT_STORES: dict[str, type[SqliteStore]] = {"sqlite": SqliteStore}
