@@ -89,7 +89,8 @@ class Anchorer:
             waiting = transaction.untouched(ANCHOR_WORK)
             enough = size - asked >= self._max_unanchored
             if waiting is None:
-                asked, due_at = size, now if enough else max(now, due_at + self._interval)
+                # A due time still to come was overtaken by a request: that one was the last anchor, about now.
+                asked, due_at = size, now if enough else max(now, min(due_at, now) + self._interval)
                 transaction.put(anchor_work(size, due_at))
             elif enough:
                 asked, due_at = size, now
@@ -104,10 +105,14 @@ class Anchorer:
         return await asyncio.to_thread(self._request_now)
 
     def _request_now(self) -> int:
-        size = self._entries.head()
-        if size:
-            # A crash before this: nobody was told that it was asked for. After it: the executor finds it.
-            self._work.put(anchor_work(size, self._clock()))
-            for notify in self.on_due:
-                notify()
+        size, now = self._entries.head(), self._clock()
+        if not size:
+            return 0
+        # A crash before this is durable: nobody was told that it was asked for. After it: the executor finds it.
+        with self._work.transaction() as transaction:
+            work = anchor_work(size, now)
+            transaction.put(work)
+            transaction.hasten(work.key, now)  # the interval may have asked for the same size, later
+        for notify in self.on_due:
+            notify()
         return size
