@@ -32,6 +32,10 @@ from tests.rfc9162_reference import SparseTree, leaf_hash
 ANVIL_PACKAGE = "@foundry-rs/anvil@1.7.1"
 READY_SECONDS = 60
 CHAIN_ID = 20_260
+GWEI = 10**9
+GENESIS = ("--chain-id", str(CHAIN_ID))
+# a public chain in small: final after three blocks, times that a test's clock can pass
+LANE_SETTINGS: dict[str, Any] = {"confirmations": 3, "resend_after_seconds": 1, "bump_after_seconds": 60}
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout_seconds: float = 30) -> Any:
@@ -62,6 +66,13 @@ class KeySigner:
         return SignedTx(bytes(signed.raw_transaction), bytes(signed.hash))
 
     sign_anchor = sign_deploy = sign_register_log = _sign
+
+
+def transfer(signer: KeySigner, nonce: int, **fields: Any) -> str:
+    """A signed payment of 1 wei, as `eth_sendRawTransaction` wants it."""
+    base = {"type": 2, "chainId": CHAIN_ID, "nonce": nonce, "gas": 21_000, "value": 1, "to": "0x" + "55" * 20}
+    fees = {"maxFeePerGas": 3 * 10**9, "maxPriorityFeePerGas": 10**6}
+    return "0x" + signer.sign_fields(base | fees | fields).raw.hex()
 
 
 class RpcNode:
@@ -315,3 +326,11 @@ class Bench:
         """Ends the lane."""
         if self.store is not None:
             self.store.close()
+
+
+def anchored(bench: Bench, size: int) -> None:
+    """A final anchor of this size to begin with."""
+    bench.log.add(size - len(bench.log.leaves))
+    bench.tick()
+    bench.node.mine(3)
+    assert bench.tick() == [f"Mined {size}", f"Final {size}"]

@@ -53,12 +53,13 @@ def test_a_node_that_is_away_is_waited_for(bench: Bench, tmp_path: Path) -> None
     bench.node.end()
 
 
-def test_a_node_killed_ten_times_in_the_middle_loses_and_doubles_nothing(bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_node_killed_six_times_in_the_middle_loses_and_doubles_nothing(bench: Bench, tmp_path: Path) -> None:
     node = bench.node
     assert isinstance(node, EmbeddedNode)
     port = node.port
-    for turn in range(10):
-        killer = threading.Timer(0.004 * turn, node.process.kill)
+    for turn in range(6):
+        killer = threading.Timer(0.007 * turn, node.process.kill)
         killer.start()
         try:
             while True:
@@ -69,7 +70,7 @@ def test_a_node_killed_ten_times_in_the_middle_loses_and_doubles_nothing(bench: 
         killer.join()
         node.end(signal.SIGKILL)
         node = EmbeddedNode(tmp_path / "chain.db", port=port)
-        if turn % 3 == 0:
+        if turn % 2 == 0:
             bench.restart()
     bench.log.add(1)
     bench.tick()
