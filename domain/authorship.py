@@ -7,7 +7,6 @@ wallet may sign at that position is judged again when the command is decided, un
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -73,14 +72,19 @@ class SignatureVerifier(Protocol):
         """The address that signed. Raises SignatureInvalid for what is no (strict, low-s) signature."""
 
 
-@dataclass(slots=True)
-class _Plan:
-    """An order and what must be signed for it."""
+class _Plan(NamedTuple):
+    """An order, the wallet that signs it, and the content to be signed."""
 
     order: Order
     wallet: Wallet
-    message: Unsigned
-    given: ClientSignature | None
+    event_type: str
+    aggregate_id: str
+    data: Mapping[str, Any]
+
+    def message(self, nonce: str, deadline: int) -> Unsigned:
+        """What the wallet signs for it on its own."""
+        wallet = self.wallet
+        return Unsigned(wallet.id, wallet.address, self.event_type, self.aggregate_id, self.data, nonce, deadline)
 
 
 class Authorship:
@@ -104,22 +108,21 @@ class Authorship:
     async def sign(self, orders: Sequence[Order], *, preview: bool = False) -> list[DaichoError | None]:
         """Complete each order that needs a signature, or say why not. `preview` stands in for missing signatures."""
         refusals: list[DaichoError | None] = []
-        plans: list[_Plan] = []
+        custodial: list[tuple[Order, Unsigned]] = []
         digests: dict[str, str] = {}
         for order in orders:
             try:
-                if isinstance(order.command, c.TradeCommand):
-                    plans.append(self._plan(order, order.command, digests))
-                else:
+                if not isinstance(order.command, c.TradeCommand):
                     self._take_given(order)
+                elif (message := self._own_message(order, order.command, digests)) is not None:
+                    custodial.append((order, message))
                 refusals.append(None)
             except DaichoError as refusal:
                 refusals.append(refusal)
-        custodial = [plan for plan in plans if plan.given is None]
         if preview:
-            for plan in custodial:
-                _fill(plan, Signed(plan.wallet.address, "0x" + "00" * 65))
-        else:
+            for order, message in custodial:
+                order.signature = _signature(message, Signed(message.address, "0x" + "00" * 65))
+        elif custodial:
             failed = await self._sign_custodial(custodial)
             refusals = [failed.get(id(o), refusal) for o, refusal in zip(orders, refusals, strict=True)]
         return refusals
@@ -137,7 +140,9 @@ class Authorship:
         digests: dict[str, str] = {}
         for order in orders:
             try:
-                plan = self._plan(order, _line_command(order, given), digests, unsigned=given is not None)
+                plan = self._plan(order, _line_command(order, given), digests)
+                if given is None:
+                    _require_custodial(plan.wallet)
                 if plans and plan.wallet.id != plans[0].wallet.id:
                     raise Malformed("all lines of a batch are of one wallet", field="wallet", rule="one per batch")
                 plans.append(plan)
@@ -146,13 +151,13 @@ class Authorship:
                 refusals.append(refusal)
         if not plans or (given is not None and any(refusals)):
             return None, refusals
-        contents = [signed_content(p.message.event_type, p.message.aggregate_id, p.message.data) for p in plans]
+        contents = [signed_content(plan.event_type, plan.aggregate_id, plan.data) for plan in plans]
         command = await self._batch_command(plans[0], batch_root(contents).hex(), len(plans), given)
         wallet = command.signature.wallet
         for index, plan in enumerate(plans):
             plan.order.signature = Signature(wallet, batch=command.batch, index=index)
         actor = plans[0].order.actor
-        key = command_key_hash(self.origin, actor, f"batch {command.batch}")
+        key = command_key_hash(self.origin, actor, f"\0batch {command.batch}")  # no header has a NUL
         ref = CommandRef(body=body_hash(c.body_bytes(command)), key=key)
         return Order(command, actor, ref, signature=command.signature), refusals
 
@@ -181,29 +186,27 @@ class Authorship:
     def message_of(self, order: Order, nonce: str, deadline: int) -> Unsigned:
         """The message that a wallet in own custody has to sign for an order."""
         if isinstance(order.command, c.TradeCommand):
-            plan = self._plan(order, order.command, {}, unsigned=True)
-            return plan.message._replace(nonce=nonce, deadline=deadline)
+            return self._plan(order, order.command, {}).message(nonce, deadline)
         raise SignatureMissing(f"{type(order.command).__name__} is not signed by a wallet")
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _plan(self, order: Order, command: c.TradeCommand, digests: dict[str, str], *, unsigned: bool = False) -> _Plan:
+    def _own_message(self, order: Order, command: c.TradeCommand, digests: dict[str, str]) -> Unsigned | None:
+        """What our signer has to sign for an order; None when it came with its signature, which is verified."""
+        plan = self._plan(order, command, digests)
+        given = command.signature
+        if given is None:
+            _require_custodial(plan.wallet)
+            return plan.message(self._ids.nonce(), self._custodial_deadline())
+        require_live(given.deadline, self.clock())
+        message = plan.message(given.nonce, given.deadline)
+        order.signature = _signature(message, Signed(self._verifier.address_of(message, given.value), given.value))
+        return None
+
+    def _plan(self, order: Order, command: c.TradeCommand, digests: dict[str, str]) -> _Plan:
         wallet = self._wallet(order, command)
         aggregate_id, event_type, data = self._content(order, command, digests)
-        given = command.signature
-        nonce = given.nonce if given else self._ids.nonce()
-        deadline = given.deadline if given else self._custodial_deadline()
-        message = Unsigned(wallet.id, wallet.address, event_type, aggregate_id, data, nonce, deadline)
-        plan = _Plan(order, wallet, message, given)
-        if given is not None:
-            require_live(given.deadline, self.clock())
-            _fill(plan, Signed(self._verifier.address_of(message, given.value), given.value))
-        elif wallet.custody == "own" and not unsigned:
-            raise SignatureMissing(
-                "this wallet is in its user's own custody: send the command with its signature",
-                wallet=wallet.id,
-            )
-        return plan
+        return _Plan(order, wallet, event_type, aggregate_id, data)
 
     def _wallet(self, order: Order, command: c.TradeCommand) -> Wallet:
         name = command.wallet or wallet_id(order.actor.company, order.actor.subject)
@@ -272,15 +275,13 @@ class Authorship:
             raise wrong_signer(wallet, expected, address)
         return _signature(message, Signed(address, given.value))
 
-    async def _sign_custodial(self, plans: Sequence[_Plan]) -> dict[int, DaichoError]:
-        if not plans:
-            return {}
+    async def _sign_custodial(self, messages: Sequence[tuple[Order, Unsigned]]) -> dict[int, DaichoError]:
         try:
-            signed = await self._signer.sign([plan.message for plan in plans])
+            signed = await self._signer.sign([message for _, message in messages])
         except SignerUnavailable as trouble:
-            return {id(plan.order): trouble for plan in plans}
-        for plan, signature in zip(plans, signed, strict=True):
-            _fill(plan, signature)
+            return {id(order): trouble for order, _ in messages}
+        for (order, message), signature in zip(messages, signed, strict=True):
+            order.signature = _signature(message, signature)
         return {}
 
     def _custodial_deadline(self) -> int:
@@ -297,7 +298,7 @@ def terms_of(command: c.RecordTrade, company: str) -> Terms:
         command.traded_on.isoformat(),
         command.due_on.isoformat(),
         command.description,
-        tuple(line.event_form() for line in command.lines),
+        tuple([line.event_form() for line in command.lines]),
         command.reference,
     )
 
@@ -319,8 +320,11 @@ def _signature(message: Unsigned, signed: Signed) -> Signature:
     )
 
 
-def _fill(plan: _Plan, signed: Signed) -> None:
-    plan.order.signature = _signature(plan.message, signed)
+def _require_custodial(wallet: Wallet) -> None:
+    if wallet.custody == "own":
+        raise SignatureMissing(
+            "this wallet is in its user's own custody: send the command with its signature", wallet=wallet.id
+        )
 
 
 def _line_command(order: Order, given: c.ClientBatch | None) -> c.TradeCommand:

@@ -20,7 +20,9 @@ from domain.commands import ClientBatch
 from domain.desk import Desk, bulk_rejected, key_reused
 from domain.entry import CommandRef, format_time
 from domain.errors import (
+    AlreadyExists,
     BulkRejected,
+    CommandKeyReused,
     DaichoError,
     EntryTooLarge,
     Overloaded,
@@ -203,6 +205,8 @@ class Ledger(Application[str]):
         head, *lines = (await self.writer.submit([Unit([first, *(orders[i] for i in ready)], strict=True)]))[0]
         if isinstance(head, WrongSigner) and given is None:
             return answers
+        if isinstance(head, CommandKeyReused):  # the batch's id is its command key
+            head = AlreadyExists("a batch of this id stands in the log already")
         if isinstance(head, DaichoError) and not isinstance(head, BulkRejected):
             return [refusal or head for refusal in refusals]
         for i, answer in zip(ready, lines, strict=True):
