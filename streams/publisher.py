@@ -37,11 +37,13 @@ class Signs(Protocol):
 class Publisher:
     """Publishes every `interval_seconds` while the log grows. `halt` ends the signing until a restart.
 
-    `on_published` hears of the size of every new head, on the event loop; `covers` waits for one in another thread.
+    `on_published` hears of the size of every new head and `on_change` of every round, on the event loop; `covers` waits
+    for a size in another thread.
     """
 
     def __init__(self, sequencer: Signs, interval_seconds: float = INTERVAL_SECONDS) -> None:
         self.on_published: list[Callable[[int], None]] = []
+        self.on_change: list[Callable[[ProcessorStatus], None]] = []
         self._sequencer, self._interval = sequencer, interval_seconds
         self._thread = OwnThread(NAME)
         self._backoff = Backoff(interval_seconds)
@@ -87,6 +89,8 @@ class Publisher:
             wait = self._interval
             if self._state != STOPPED:
                 wait = await self._publish()
+                for notify in self.on_change:
+                    notify(self.status())
             if not last_round:
                 try:
                     await asyncio.wait_for(self._stopping.wait(), wait)
