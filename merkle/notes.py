@@ -6,6 +6,7 @@ signed and checked here; lines of any other type are carried along untouched.
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -21,6 +22,7 @@ MAX_SIGNATURES = 100
 _KEY_ID_BYTES = 4
 _ED25519_KEY_BYTES = 32
 _DASH = "\N{EM DASH} "
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")  # C0 without LF
 
 
 class NoteError(ValueError):
@@ -196,7 +198,7 @@ def _require_text(text: bytes) -> None:
     decoded = _decode_utf8(text)
     if not decoded.endswith("\n"):
         raise NoteError("note: the text does not end its last line")
-    if any(char < " " and char != "\n" for char in decoded):
+    if _CONTROL.search(decoded):
         raise NoteError("note: a control character in the text")
 
 

@@ -24,6 +24,7 @@ BUSY_TIMEOUT_MILLISECONDS: Final = 250  # the event loop waits for it: long enou
 _WRITER_PRAGMAS: Final = (
     "PRAGMA synchronous=FULL",  # an answered command survives a power cut
     "PRAGMA cache_size=-65536",
+    "PRAGMA wal_autocheckpoint=4000",  # pages, 16 MiB: a bulk writes each index page back once, not four times
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}",
 )
 
