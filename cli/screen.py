@@ -18,7 +18,8 @@ from cli.settings import SettingsError
 from domain.errors import DaichoError
 from storage.folder import FolderInUse
 
-console: Final = Console(stderr=True, highlight=False)
+WIDTH: Final = 120  # where nobody can say how wide the screen is: a pipe, a file
+console: Final = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else WIDTH)
 EXPECTED: Final = (
     SettingsError,
     FolderInUse,

@@ -37,7 +37,7 @@ def demo(*, data: Path | None = None, exit: bool = False, report: Path | None = 
     report
         Also write what was shown to this file, as JSON.
     """
-    settings = load_settings(data_dir=data, log_level="warning", anchor_interval_seconds=2.0)
+    settings = load_settings(data_dir=data, log_level="warning")
     if not settings.development:
         raise SettingsError("the demo is for development: unset DAICHO_ENVIRONMENT")
     folder = DataFolder(settings.data_dir)
@@ -46,7 +46,8 @@ def demo(*, data: Path | None = None, exit: bool = False, report: Path | None = 
     try:
         port = play(settings, folder, report)
     except DemoFailed as failed:
-        console.print(f"demo: {escaped(str(failed))}", style="bold red", markup=False)
+        for line in str(failed).splitlines():
+            console.print(escaped(line), style="bold red", markup=False)
         return 1
     if exit:
         return 0
@@ -59,11 +60,11 @@ def play(settings: Settings, folder: DataFolder, report: Path | None) -> int:
     began = time.monotonic()
     console.rule("Daicho: a ledger that nobody has to trust")
     evidence_file, policy_file = KEPT / "evidence.json", KEPT / "policy.json"
-    with console.status("starting the service: signer, chain node, processors, API"):
-        service = RunningService(settings, KEPT / "service.log").__enter__()
-    with service:
+    with RunningService(settings, KEPT / "service.log") as service:
+        with console.status("starting the service: signer, chain node, processors, API"):
+            service.start()
         story = Story(service.url, settings, step)
-        step(f"service at {service.url}, data in {folder.path.name}/")
+        step(f"service at {service.url}, data in {folder.path.name}/, its words in {KEPT / 'service.log'}")
         story.sign_up()
         with console.status("importing"):
             story.import_table()
@@ -152,6 +153,7 @@ def serve_on(settings: Settings, port: int) -> None:
   .venv/bin/daicho check --signatures
   {url}/docs shows the API""")
     command = [sys.executable, "-m", "cli.main", "serve", "--data", str(settings.data_dir), "--port", str(port)]
+    command += ["--log-level", settings.log_level]
     with contextlib.suppress(OSError):
         sys.stdout.flush()
     os.execv(sys.executable, command)  # noqa: S606 the demo's process becomes the service

@@ -1,6 +1,5 @@
 """`daicho serve`: the whole service on one machine."""
 
-import asyncio
 import logging
 import sys
 from pathlib import Path
@@ -33,7 +32,9 @@ def serve(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    asyncio.run(run(settings))
+    import uvloop
+
+    uvloop.run(run(settings))
     return 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chain.connection import Connection
+from chain.curve import checksummed
 from chain.errors import RefusedError
 from chain.registry import Registry, log_id_of
 from cli.checking.run import run_check
@@ -70,7 +71,7 @@ def rewrite_history(
     tree.append(entry_leaf_hash(b"one more entry"))
     proof = tree.consistency_proof(head.size, tree.size)
     try:
-        registry.estimate_anchor(head.publisher, tree.size, tree.root(), proof)
+        registry.estimate_anchor(checksummed(bytes.fromhex(head.publisher[2:])), tree.size, tree.root(), proof)
     except RefusedError as refusal:
         return str(refusal)
     raise DemoFailed("the contract accepted a rewritten history")

@@ -26,7 +26,7 @@ class DemoFailed(Exception):
 
 
 class RunningService:
-    """`daicho serve` on a data folder, until the end of the `with`."""
+    """`daicho serve` on a data folder: `start` it inside a `with`, at whose end it is stopped."""
 
     def __init__(self, settings: Settings, log_file: Path) -> None:
         self._settings = settings
@@ -35,7 +35,8 @@ class RunningService:
         self.url = f"http://{settings.host}:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
+        """Start it and wait until it is ready. Raises DemoFailed with its last words."""
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
@@ -48,6 +49,8 @@ class RunningService:
                     str(self._settings.data_dir),
                     "--port",
                     str(self.port),
+                    "--log-level",
+                    self._settings.log_level,
                 ],
                 stdout=log,
                 stderr=log,
@@ -58,6 +61,8 @@ class RunningService:
                 self.stop()
                 raise DemoFailed(f"the service did not become ready; its last words:\n{last_lines(self._log_file)}")
             time.sleep(POLL_SECONDS)
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -154,7 +154,7 @@ class Story:
         found: list[str] = []
         cursor = ""
         while True:
-            params = {"state": "recorded", "buyer": company, "limit": "500"} | ({"cursor": cursor} if cursor else {})
+            params = {"state": "recorded", "side": "buyer", "limit": "100"} | ({"cursor": cursor} if cursor else {})
             page = clerk.ask("GET", "/v1/trades", params=params)
             found += [trade["id"] for trade in page["items"] if trade["recorded_by"] != company]
             cursor = page.get("next") or ""

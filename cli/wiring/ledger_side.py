@@ -79,6 +79,6 @@ class LedgerSide:
     def close(self) -> None:
         """Close everything, after the last command."""
         self.writer.close()
-        cast("LedgerRecorder", self.ledger.recorder).close()
         self.entries.close()
+        cast("LedgerRecorder", self.ledger.recorder).close()  # the last one out folds the WAL into the file
         self._vault_store.close()

@@ -6,8 +6,11 @@ It listens before the ledger is open: reads are answered and `/readyz` says what
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ import uvicorn
 
 from api.accounts import Accounts
 from api.app import create_app
+from api.server import server_config
 from api.services import Services
 from api.settings import ApiSettings
 from api.signing import TypedData
@@ -28,7 +32,6 @@ from cli.wiring.streams_side import StreamsSide
 from domain.errors import LedgerReadOnly
 from storage.folder import DataFolder
 
-SHUTDOWN_SECONDS = 10
 logger = logging.getLogger("daicho.start")
 
 
@@ -39,6 +42,20 @@ class _Memory:
         self.load = ledger.ledger.load
         self.known = ledger.writer.known
         self.receipt_of = ledger.writer.receipt_of
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: they end the process before the files are closed."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `Service.serve`."""
+        yield
+
+    def end(self) -> None:
+        """Take no more requests and return from `serve`; a second time without waiting."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
 
 
 class Service:
@@ -89,17 +106,11 @@ class Service:
         self.folder.release()
 
     async def serve(self) -> None:
-        """Listen until a signal asks to end."""
-        config = uvicorn.Config(
-            self.app,
-            host=self.settings.host,
-            port=self.settings.port,
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-            server_header=False,
-        )
-        server = uvicorn.Server(config)
+        """Listen until SIGTERM or SIGINT, then let running requests end."""
+        server = _Server(server_config(self.app, self.settings.host, self.settings.port))
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, server.end)
         await server.serve()
 
     async def _open(self) -> None:

@@ -1,7 +1,7 @@
 """The streams of a service: processors on the embedded host, checkpoint timer, anchoring, fork guard."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from chain.lane import Lane, LaneSettings
 from chain.registry import Head
@@ -20,6 +20,7 @@ from storage.entry_log import SqliteEntryLog
 from storage.folder import DataFolder
 from storage.lane_store import SqliteLaneStore
 from storage.log_store import SqliteLogStore
+from storage.sqlite_recorder import LedgerRecorder
 from streams.anchor_work import AnchorWork, PublishedHeads
 from streams.anchorer import ANCHOR_WORK, Anchorer, PublishedLog
 from streams.executors import Executor
@@ -99,8 +100,9 @@ class StreamsSide:
         await self.publisher.stop()
         await self.executor.stop()
         self._lane_store.close()
-        self._work.close()
         self._anchor_entries.close()
+        self._work.close()
+        cast("LedgerRecorder", self.book.recorder).close()
         self.log_store.close()
         self.read_store.close()
 
