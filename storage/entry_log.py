@@ -53,7 +53,7 @@ class SqliteEntryLog:
         """Whole rows as they lie on disk, for audits."""
         columns = "rowid, originator_id, originator_version, topic, state"
         statement = f"SELECT {columns} FROM {self._table} WHERE rowid>=? ORDER BY rowid LIMIT ?"
-        return [StoredRow(*row) for row in self._fetch(statement, (start, limit))]
+        return [StoredRow(*row) for row in self._fetch(statement, (min(start, _LAST_ROWID), limit))]
 
     def get(self, position: int) -> bytes | None:
         """The entry at a position, or None."""

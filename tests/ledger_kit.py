@@ -140,6 +140,12 @@ class Book:
             await self.company(code)
         return await self.user("aozora"), await self.user("kita")
 
+    async def two_more(self) -> tuple[Party, Party]:
+        """The companies mori and umi with a user each."""
+        for code in ("mori", "umi"):
+            await self.company(code)
+        return await self.user("mori"), await self.user("umi")
+
     # -- signing by oneself ------------------------------------------------------------------------------------------
 
     def proof(
