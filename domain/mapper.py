@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 import msgspec
 from eventsourcing.persistence import Mapper, StoredEvent, Transcoder
 
-from domain.aggregate import EVENT_TYPES, Event
+from domain.aggregate import Event
 from domain.entry import Actor, CommandRef, Entry, decode_envelope
+from domain.event_types import EVENT_TYPES
 from domain.ids import IdSource
 
 NO_COMMAND = CommandRef(body="", key="")

@@ -6,10 +6,10 @@ from typing import Any, Final
 import msgspec
 
 from cli.checking.findings import Progress, Report
-from domain.aggregate import EVENT_TYPES
 from domain.authorship import SignatureVerifier, Unsigned
 from domain.entry import Envelope, canonical, decode_envelope
 from domain.errors import SignatureInvalid
+from domain.event_types import EVENT_TYPES
 from domain.typed_data import PRIMARY_TYPES, signed_content, terms_digest
 from merkle.flat_log import FlatLog
 from merkle.hashing import leaf_hashes

@@ -1,5 +1,6 @@
 """`daicho check`: re-derive everything and name the first position that differs."""
 
+import contextlib
 from pathlib import Path
 
 from rich.progress import TaskID
@@ -7,6 +8,7 @@ from rich.progress import TaskID
 from cli.checking.chain_heads import heads_of_node
 from cli.checking.findings import Report
 from cli.checking.run import run_check
+from cli.node_process import NodeProcess
 from cli.screen import console, escaped, print_json, progress_bar
 from cli.settings import load_settings
 from storage.folder import DataFolder
@@ -26,13 +28,18 @@ def check(*, data: Path | None = None, signatures: bool = False, rpc: str = "", 
     signatures
         Check every signature, too (a tenth of a millisecond each).
     rpc
-        URL of an EVM node whose contract events are compared (default: none).
+        URL of an EVM node whose contract events are compared; `none` leaves them out. Default: the embedded chain's
+        file, where there is one.
     json
         Print one JSON object.
     """
     folder = DataFolder(load_settings(data_dir=data).data_dir)
-    heads = heads_of_node(rpc) if rpc else None
-    with progress_bar(shown=not json) as bar:
+    with contextlib.ExitStack() as stack:
+        url = rpc
+        if not rpc and folder.chain.exists():
+            url = stack.enter_context(NodeProcess(folder.chain)).url
+        heads = heads_of_node(url) if url and url != "none" else None
+        bar = stack.enter_context(progress_bar(shown=not json))
         tasks: dict[str, TaskID] = {}
 
         def show(part: str, done: int, total: int) -> None:

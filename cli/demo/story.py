@@ -7,24 +7,24 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import httpx
 import msgspec
 
 from cli.demo.attacks import Tampering, change_one_byte, copy_folder, rewrite_history
 from cli.demo.cast import COMPANIES, TABLE, clerk_of, sellers
-from cli.demo.service import DemoFailed, Person, RunningService
+from cli.demo.service import DemoFailed, Person
 from cli.importing.importer import Importer, Outcome, prepare
 from cli.importing.mapping import find_columns
 from cli.importing.table import read_table
+from cli.node_process import NodeProcess
 from cli.settings import Settings
 from storage.entry_log import SqliteEntryLog
 from storage.folder import DataFolder
 
 ANCHOR_SECONDS: Final = 60.0
 POLL_SECONDS: Final = 0.2
-NODE_SECONDS: Final = 30.0
 Say = Callable[[str], None]
 
 
@@ -179,31 +179,9 @@ class Story:
 # -- without the service ---------------------------------------------------------------------------------------------
 
 
-class ReadOnlyNode:
-    """`daicho node` over a file, until the end of the `with`."""
-
-    def __init__(self, file: Path, *, read_only: bool) -> None:
-        command = [sys.executable, "-m", "cli.main", "node", str(file), "--port", "0"]
-        self._process = subprocess.Popen(
-            [*command, "--read-only"] if read_only else command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        self.url = ""
-
-    def __enter__(self) -> Self:
-        line = self._process.stdout.readline() if self._process.stdout else b""
-        if not line:
-            raise DemoFailed("the read-only node did not start")
-        self.url = f"http://127.0.0.1:{json.loads(line)['port']}"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait(NODE_SECONDS)
-
-
 def verify_alone(evidence: Path, policy: Path, chain_file: Path) -> tuple[int, dict[str, Any], str]:
     """Run `daicho-verify` with no service anywhere: exit code, its JSON, and what a person sees."""
-    with ReadOnlyNode(chain_file, read_only=True) as node:
+    with NodeProcess(chain_file) as node:
         command = [sys.executable, "-m", "daicho_verify", str(evidence), "--policy", str(policy), "--rpc", node.url]
         seen = subprocess.run(command, capture_output=True, text=True, check=False)
         told = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
@@ -216,10 +194,7 @@ def attack_copies(folder: DataFolder, scratch: Path, facts: dict[str, Any]) -> t
     tampered = change_one_byte(copy_folder(folder, scratch / "tampered"), position)
     rewritten = copy_folder(folder, scratch / "rewritten")
     entries = SqliteEntryLog(rewritten.ledger)
-    with ReadOnlyNode(rewritten.chain, read_only=True) as node:
+    with NodeProcess(rewritten.chain) as node:
         refusal = rewrite_history(node.url, entries, facts["origin"], facts["chain_id"], facts["contract"], position)
     entries.close()
     return tampered, refusal
-
-
-__all__ = ["ReadOnlyNode", "RunningService", "Story", "attack_copies", "verify_alone"]
