@@ -72,6 +72,7 @@ class JwksKeys:
         self._fingerprint = b""
         self._lock = asyncio.Lock()
         self._tried = float("-inf")
+        self._ended = 0
         self.due = float("-inf")
         self.generation = 0
 
@@ -79,7 +80,7 @@ class JwksKeys:
         await self.refresh()
         key = self._pick(kid, algorithm)
         if key is None and self._clock() >= self._tried + self._pause:
-            await self._read(self._tried)
+            await self._read(self._ended)
             key = self._pick(kid, algorithm)
         if key is None and not self._keys:
             raise KeysUnavailable("the issuer's keys cannot be read for now")
@@ -87,7 +88,7 @@ class JwksKeys:
 
     async def refresh(self) -> None:
         if self._clock() >= self.due:
-            await self._read(self._tried)
+            await self._read(self._ended)
 
     def _pick(self, kid: str | None, algorithm: str) -> Any | None:
         fitting = [key for key in self._keys if key.algorithm_name == algorithm]
@@ -95,19 +96,21 @@ class JwksKeys:
             return fitting[0].key if len(fitting) == 1 else None
         return next((key.key for key in fitting if key.key_id == kid), None)
 
-    async def _read(self, tried_before: float) -> None:
-        """Read once for all who wait; whoever comes after somebody else's try uses its result."""
+    async def _read(self, ended_before: int) -> None:
+        """Read once for all who wait: whoever waited for somebody else's try uses its result."""
         async with self._lock:
-            if self._tried != tried_before:
+            if self._ended != ended_before:
                 return
             self._tried = self._clock()
             try:
                 raw = await self._load()
                 keys = _parse(raw)
-            except (OSError, ValueError, httpx.HTTPError) as error:
+            except (OSError, ValueError, RecursionError, httpx.HTTPError) as error:
                 self.due = self._tried + self._pause
                 logger.warning("the issuer's keys could not be read: %s", type(error).__name__)
                 return
+            finally:
+                self._ended += 1
             self.due = self._tried + self._max_age
             fingerprint = hashlib.sha256(raw).digest()
             if fingerprint != self._fingerprint:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from typing import Final, cast
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -14,7 +14,7 @@ from domain.errors import DaichoError
 from projections import anchors
 from projections.views import AnchorView
 
-MEDIA: Final = b"text/plain; version=1.0.0; charset=utf-8"
+MEDIA: Final = CONTENT_TYPE_LATEST.encode()
 _GROUP_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 _SECONDS_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
