@@ -8,11 +8,13 @@ The vault's store is named, not imported: the signer may not know what lies on d
 
 import argparse
 import asyncio
+import contextlib
 import importlib
 import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +29,7 @@ from chain.vault import Vault
 from chain.vault_care import VaultCare
 
 _REFUSED = 2
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main() -> int:
@@ -48,6 +51,8 @@ def main() -> int:
     try:
         asyncio.run(_serve(Desk(vault), listener, options.socket))
     finally:
+        for number in _STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # the interpreter puts back all handlers but this one as it ends
         options.socket.unlink(missing_ok=True)
         store.close()
     return 0
@@ -55,10 +60,24 @@ def main() -> int:
 
 async def _serve(desk: Desk, listener: socket.socket, path: Path) -> None:
     server = SignerServer(desk, listener)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, server.stop)
+    _stop_on_signal(asyncio.get_running_loop(), server.stop)
     announce(socket=str(path))
     await server.serve()
+
+
+def _stop_on_signal(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
+    """Stop in order on SIGTERM and SIGINT, however many come.
+
+    Not by `loop.add_signal_handler`, which ends with the loop: the parent closes our standard input and sends SIGTERM,
+    so a second one often comes while the vault is being closed.
+    """
+
+    def ask_to_stop(_number: int, _frame: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: we are ending already
+            loop.call_soon_threadsafe(stop)
+
+    for number in _STOP_SIGNALS:
+        signal.signal(number, ask_to_stop)
 
 
 def _open_store(name: str, path: Path) -> Any:

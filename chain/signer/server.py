@@ -86,7 +86,7 @@ class SignerServer:
         self._desk = desk
         self._listener = listener
         self._stopped = asyncio.Event()
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def stop(self) -> None:
         """End `serve` after the message in hand. Call it on the event loop."""
@@ -97,14 +97,15 @@ class SignerServer:
         server = await asyncio.start_unix_server(self._connected, sock=self._listener)
         async with server:
             await self._stopped.wait()
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
+            server.close()
+            for writer in self._connections.values():
+                writer.close()  # its reader sees the end; a cancelled connection would be reported as an error (3.11)
+            await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 (narrows the type: this is a coroutine of a task)
-        self._connections.add(task)
+        self._connections[task] = writer
         try:
             peer = _peer(writer)
             if len(self._connections) > _MAX_CONNECTIONS or peer is None:
@@ -115,7 +116,7 @@ class SignerServer:
         except FrameError as error:
             _log.warning("signer: closing a connection: %s", error)
         finally:
-            self._connections.discard(task)
+            self._connections.pop(task, None)
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()

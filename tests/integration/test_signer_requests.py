@@ -12,6 +12,7 @@ from eth_account import Account
 
 from chain.eip712 import TypedSigner
 from chain.signer.client import BlockingSigner, SignerRefusedError
+from chain.signer.desk import Desk
 from chain.signer.protocol import (
     CreateWalletKey,
     Describe,
@@ -22,8 +23,11 @@ from chain.signer.protocol import (
     SignBatch,
     SignCheckpoint,
     SignPromise,
+    WalletAddress,
+    encode,
 )
 from chain.transactions import AnchorTx, DeployTx, RegisterLogTx, transaction_fields
+from chain.vault import VaultConflictError
 from contracts import artefact
 from merkle.notes import join_note, open_note, parse_verifier_key
 from tests.signer_support import DEADLINE, SignerProcess, nonce, record_trade, running_signer
@@ -296,3 +300,31 @@ def test_every_use_is_in_the_audit_rows_with_who_asked(signer: SignerProcess, as
         ("TradeRecorded", signature.digest),
     ]
     assert all(who.startswith("test pid ") for who, *_ in mine)
+
+
+def test_two_signers_that_make_the_same_wallet_at_once_answer_the_same_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, fast = Folder(tmp_path).open(), Folder(tmp_path).open()
+    commit = slow.store.commit
+    addresses: list[str] = []
+
+    def outrun(*values: Any) -> bool:
+        if not addresses:
+            addresses.append(fast.wallet("wallet-1"))
+        return commit(*values)
+
+    monkeypatch.setattr(slow.store, "commit", outrun)
+    requests = [encode(CreateWalletKey("wallet-1")), encode(CreateWalletKey("wallet-2"))]
+    first, second = Desk(slow.vault).answer(requests, "test")
+    assert first == WalletAddress(addresses[0])
+    assert second == WalletAddress(fast.wallet("wallet-2"))
+
+
+def test_a_vault_that_others_write_all_the_time_is_an_error_not_an_endless_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Folder(tmp_path).open()
+    monkeypatch.setattr(opened.store, "commit", lambda *_: False)
+    with pytest.raises(VaultConflictError):
+        Desk(opened.vault).answer([encode(CreateWalletKey("wallet-1"))], "test")

@@ -158,6 +158,17 @@ def test_a_key_under_a_swapped_owner_address_master_key_or_altered_byte_does_not
         opened.vault.unseal(key._replace(**{field: value}))
 
 
+def test_a_row_relabelled_with_another_version_of_the_same_master_key_does_not_open(folder: Folder) -> None:
+    create_master_key_file(folder.key_file)
+    same = _hex_keys(folder.key_file)[0]
+    keys = f'{{"1":"{same}","2":"{same}"}}'
+    folder.key_file.write_text(f'{{"format":"daicho-master-key/1","current":1,"keys":{keys}}}')
+    opened = folder.open()
+    opened.wallet("wallet-1")
+    with pytest.raises(SealBrokenError):
+        opened.vault.unseal(opened.vault.sealed(WALLET, "wallet-1")._replace(kek=2))
+
+
 def test_two_rows_may_not_exchange_what_they_seal(opened: Opened) -> None:
     for wallet in ("wallet-1", "wallet-2"):
         opened.wallet(wallet)
