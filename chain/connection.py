@@ -1,8 +1,9 @@
 """One way to any Ethereum node: JSON-RPC over HTTP by web3, with retries, and failures from one tree.
 
-web3 takes two seconds to import, so it is imported when a connection is made and not before.
+web3 takes two seconds to import, so it is imported at the first request and not before.
 """
 
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
@@ -95,6 +96,21 @@ class Connection:
     """
 
     def __init__(self, rpc_url: str, *, timeout_seconds: float = TIMEOUT_SECONDS, retries: int = RETRIES) -> None:
+        self.rpc_url = rpc_url
+        self._timeout_seconds = timeout_seconds
+        self._retries = retries
+        self._web3: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def web3(self) -> Any:
+        """The client, made at its first use: web3 takes two seconds to import."""
+        with self._lock:
+            if self._web3 is None:
+                self._web3 = self._client()
+            return self._web3
+
+    def _client(self) -> Any:
         import requests
         from web3 import HTTPProvider, Web3
         from web3.providers.rpc.utils import ExceptionRetryConfiguration
@@ -102,14 +118,13 @@ class Connection:
         # web3's default does not retry refused connections: requests' ConnectionError is not Python's own
         retry = ExceptionRetryConfiguration(
             errors=(requests.exceptions.ConnectionError, requests.exceptions.HTTPError, requests.exceptions.Timeout),
-            retries=retries,
+            retries=self._retries,
             backoff_factor=BACKOFF_SECONDS,
         )
-        self.rpc_url = rpc_url
-        self.web3: Any = Web3(
+        return Web3(
             HTTPProvider(
-                rpc_url,
-                request_kwargs={"timeout": timeout_seconds},
+                self.rpc_url,
+                request_kwargs={"timeout": self._timeout_seconds},
                 exception_retry_configuration=retry,
             )
         )

@@ -4,7 +4,6 @@ Every step may be repeated: a crash between two of them is repaired by the next 
 """
 
 import asyncio
-import logging
 import secrets
 import shutil
 import sys
@@ -15,8 +14,7 @@ from typing import Final
 
 from chain.children import ChildProcess, Ready
 from chain.connection import Connection
-from chain.errors import ChainUnavailableError
-from chain.registry import Registry, ensure_deployed, ensure_registered, log_id_of
+from chain.registry import Head, Registry, ensure_deployed, ensure_registered, log_id_of
 from chain.signer.client import BlockingSigner, SignerClient, SignerRefusedError
 from chain.signer.protocol import Describe, Description, Initialise, PinContract
 from chain.transactions import AnchorTx, DeployTx, RegisterLogTx, SignedTx
@@ -25,7 +23,6 @@ from storage.folder import DataFolder
 
 GWEI: Final = 10**9
 BOOTSTRAP_SECONDS: Final = 120.0
-logger = logging.getLogger("daicho.start")
 
 
 class PublisherSigner:
@@ -65,6 +62,7 @@ class ChainSide:
         self.socket = self._socket_folder / "signer.sock"
         self._signer = ChildProcess("signer", lambda _: self._signer_command(master_key_file))
         self._node: ChildProcess | None = None
+        self._registered = False
         self.client = SignerClient(self.socket, "service")
         self.blocking = BlockingSigner(self.socket, "anchoring")
 
@@ -84,17 +82,17 @@ class ChainSide:
         return int(self._settings.max_fee_gwei * GWEI)
 
     async def start(self) -> None:
-        """Start the children and prepare identity, contract and log."""
-        await self._signer.start()
-        self.description = await self._identity()
-        self.publisher = PublisherSigner(self.blocking, self.description.publisher)
-        if self._settings.rpc_url is None:
-            self._node = ChildProcess("node", self._node_command)
-            ready = await self._node.start()
-            self.rpc_url = f"http://127.0.0.1:{ready['port']}"
-        else:
-            self.rpc_url = str(self._settings.rpc_url)
-        self.connection = await asyncio.to_thread(Connection, self.rpc_url)
+        """Start the children and prepare identity and contract. On a ledger that exists both start at once."""
+        node = asyncio.create_task(self._start_node()) if self._folder.chain.exists() else None
+        try:
+            await self._signer.start()
+            self.description = await self._identity()
+            self.publisher = PublisherSigner(self.blocking, self.description.publisher)
+        finally:
+            if node is not None:
+                await asyncio.gather(node, return_exceptions=True)
+        self.rpc_url = await (node if node is not None else self._start_node())
+        self.connection = Connection(self.rpc_url)
         if not self.description.contract:
             self.description = await self._pin_contract()
         self.registry = Registry(
@@ -103,11 +101,23 @@ class ChainSide:
             contract=self.description.contract,
             log_id=log_id_of(self.description.origin),
         )
-        try:
-            await asyncio.to_thread(self._register)
-        except ChainUnavailableError as error:
-            # a chain that is away delays anchors, not the start; the ledger stays read-only until it has answered
-            logger.warning("the chain does not answer yet: %s", error)
+
+    def contract_head(self) -> Head:
+        """What the contract holds for the log, which is registered first if it is not. For threads; raises ChainError.
+
+        A chain that is away delays anchors, not the start: the ledger stays read-only until this has answered once.
+        """
+        if not self._registered:
+            ensure_registered(
+                self.registry,
+                self.publisher,
+                origin=self.description.origin,
+                publisher=self.publisher.address,
+                fee_cap=self.fee_cap,
+                timeout_seconds=BOOTSTRAP_SECONDS,
+            )
+            self._registered = True
+        return self.registry.head()
 
     async def stop(self) -> None:
         """Stop the children; safe to call after a failed start."""
@@ -150,15 +160,13 @@ class ChainSide:
         )
         return await self.client.ask(PinContract(contract))
 
-    def _register(self) -> None:
-        ensure_registered(
-            self.registry,
-            self.publisher,
-            origin=self.description.origin,
-            publisher=self.publisher.address,
-            fee_cap=self.fee_cap,
-            timeout_seconds=BOOTSTRAP_SECONDS,
-        )
+    async def _start_node(self) -> str:
+        """The URL of the node, which is started where it is the embedded one."""
+        if self._settings.rpc_url is not None:
+            return str(self._settings.rpc_url)
+        self._node = ChildProcess("node", self._node_command)
+        ready = await self._node.start()
+        return f"http://127.0.0.1:{ready['port']}"
 
     def _signer_command(self, master_key_file: Path) -> list[str]:
         command = [sys.executable, "-m", "chain.signer", "--vault", str(self._folder.vault)]
@@ -176,4 +184,6 @@ class ChainSide:
             str(port),
             "--end-with-parent",
         ]
+        if self._folder.chain.exists():
+            return command
         return [*command, "--chain-id", str(self._settings.chain_id), "--fund", self.description.publisher]

@@ -124,7 +124,7 @@ class StreamsSide:
         self._ledger.writer.refusal = refusal
 
     def _contract_head(self) -> Head:
-        return self._chain.registry.head()
+        return self._chain.contract_head()
 
     def _identity(self) -> LaneIdentity:
         registry = self._chain.registry
