@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from domain.errors import StorageUnavailable
+
 _BUSY_TIMEOUT_SECONDS = 10.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS identity(
@@ -58,7 +60,10 @@ class _OutrunError(Exception):
 
 
 class SqliteVaultStore:
-    """The vault's file. One connection, usable from any thread; several processes may have it open."""
+    """The vault's file. One connection, usable from any thread; several processes may have it open.
+
+    Every method raises StorageUnavailable, with nothing written, when the disk is full or the file locked.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or create the file (mode 0600); OSError when it is no vault."""
@@ -220,12 +225,12 @@ class SqliteVaultStore:
         return erased
 
     def _rows(self, statement: str, *values: object) -> list[Any]:
-        with self._lock:
+        with self._lock, _unavailable():
             return self._db.execute(statement, values).fetchall()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._lock, _unavailable():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
@@ -234,6 +239,14 @@ class SqliteVaultStore:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StorageUnavailable("the key vault cannot be used for now", reason=str(error)) from error
 
 
 def _require(as_expected: bool) -> None:

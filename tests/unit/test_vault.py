@@ -25,6 +25,7 @@ from chain.vault import (
     UnknownKeyError,
     VaultConflictError,
 )
+from domain.errors import StorageUnavailable
 from merkle.notes import join_note, open_note
 from tests.vault_support import CHAIN, CONTRACT, ORIGIN, Folder, Opened
 
@@ -467,6 +468,19 @@ def test_one_user_seen_by_many_threads_at_once_gets_one_pseudonym(folder: Folder
         thread.join()
     assert len(found) == 8
     assert len(set(found)) == 1
+
+
+def test_a_vault_that_cannot_be_written_is_unavailable_and_recovers_alone(folder: Folder) -> None:
+    opened = folder.open()
+    hana = opened.subjects.pseudonym("aozora-foods", "hana")
+    opened.store._db.execute("PRAGMA query_only = ON")
+    with pytest.raises(StorageUnavailable, match="vault"):
+        opened.subjects.pseudonym("aozora-foods", "ren")
+    with pytest.raises(StorageUnavailable):
+        opened.wallet("wallet-1")
+    assert opened.subjects.pseudonym("aozora-foods", "hana") == hana
+    opened.store._db.execute("PRAGMA query_only = OFF")
+    assert opened.subjects.reveal(opened.subjects.pseudonym("aozora-foods", "ren")) == ("aozora-foods", "ren")
 
 
 def test_an_erased_subject_is_forgotten_for_good_and_comes_back_as_somebody_else(folder: Folder) -> None:
