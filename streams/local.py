@@ -153,7 +153,6 @@ class Follower:
         else:
             records = self.source.log.read(self.position + 1, self._max_batch)
         if records:
-            self._placed = False  # whatever goes wrong from here on, ask again
             self.processor.process(records)
             self.position = records[-1][0]
         self._placed = True

@@ -235,15 +235,17 @@ def test_a_log_that_ends_before_the_processor_is_waited_for(kind: str, bench: Be
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
 def test_a_crash_loses_and_doubles_nothing(kind: str, bench: Bench, expected: Any, after: bool) -> None:
     async def run() -> None:
-        host = new_host(max_batch=40)
+        host, log = new_host(max_batch=40), GrowingLog(RECORDS)
         crashing = CrashingProcessor(bench.make(), 90, after=after, times=3)
-        host.add(host.source(GrowingLog(RECORDS)), crashing)
+        host.add(host.source(log), crashing)
         watch = Watch(host)
         await host.start()
         await watch.reached(kind, COUNT)
         failed = [status for status in watch.seen if status.state == "failed"]
         assert crashing.crashes == len(failed) == (1 if after else 3)
         assert all(status.error.isprintable() and status.position <= 90 for status in failed)
+        # Asked anew where it is, the processor is shown the record it stands on, and nothing that is behind it.
+        assert [start for start, _ in log.reads[3:][: len(failed)]] == ([120] if after else [80] * 3)
         await host.stop()
 
     asyncio.run(run())
