@@ -1,0 +1,259 @@
+"""Random walks of two companies and a stranger through the real ledger, beside a reference model of a few lines.
+
+The model knows states, the open amount, consent and balances; it shares no code with the ledger.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from domain import commands as c
+from domain.errors import DaichoError
+from domain.ids import company_id
+from domain.money import Money
+from tests.event_stores import SqliteStore
+from tests.ledger_kit import OPERATOR, Party, propose_settlement, record, settle, trade_id
+
+COMPANIES = ("aozora", "kita", "mori")
+WHO = st.sampled_from(COMPANIES)
+TRADE = st.integers(0, 3).map(trade_id)
+UNITS = st.sampled_from([0, 1, 250, 999, 1000, 1001])
+CURRENCY = st.sampled_from(["JPY", "JPY", "JPY", "EUR"])
+
+
+@dataclass
+class Model:
+    """A trade as a clerk would keep it on paper."""
+
+    seller: str
+    buyer: str
+    recorder: str
+    amount: int
+    open: int
+    state: str = "recorded"
+    disputed_by: str = ""
+    reversal_by: str = ""
+
+    def sides(self) -> tuple[str, str]:
+        return self.seller, self.buyer
+
+    def may(self, step: str, who: str, units: int, currency: str) -> bool:
+        """Whether the step is allowed, as one sentence of the rule book each."""
+        other = self.buyer if who == self.seller else self.seller
+        calm, confirmed = not self.disputed_by, self.state == "confirmed"
+        fits = calm and confirmed and currency == "JPY" and 0 < units <= self.open
+        rules = {
+            "confirm": calm and self.state == "recorded" and who != self.recorder,
+            "dispute": calm and self.state in {"recorded", "confirmed"},
+            "withdraw": who == self.disputed_by,
+            "propose": fits and who == self.buyer,
+            "settle": fits and who == self.seller,
+            "ask": calm and confirmed and self.open == self.amount and self.reversal_by != who,
+            "reverse": (self.state == "recorded" and who == self.recorder)
+            or (calm and confirmed and self.open == self.amount and self.reversal_by == other),
+            "note": True,
+        }
+        return who in self.sides() and rules[step]
+
+    def do(self, step: str, who: str, units: int) -> dict[str, int]:
+        """Take the step; the change of each company's balance."""
+        if step == "confirm":
+            self.state = "confirmed"
+            return {self.seller: self.amount, self.buyer: -self.amount}
+        if step == "reverse":
+            confirmed, self.state = self.state == "confirmed", "reversed"
+            return {self.seller: -self.amount, self.buyer: self.amount} if confirmed else {}
+        if step == "settle":
+            self.open -= units
+            self.state = "confirmed" if self.open else "settled"
+            return {self.seller: -units, self.buyer: units}
+        if step in {"dispute", "withdraw"}:
+            self.disputed_by = who if step == "dispute" else ""
+        if step == "ask":
+            self.reversal_by = who
+        return {}
+
+
+def balances(entries: list[dict[str, Any]]) -> dict[str, int]:
+    """The double entries that the log's events stand for, by the rule book of the entry format."""
+    sides: dict[str, tuple[str, str, int]] = {}
+    confirmed: set[str] = set()
+    sums: dict[str, int] = defaultdict(int)
+    for entry in entries:
+        trade, data = entry["aggregate_id"], entry["data"]
+        change = 0
+        if entry["type"] == "TradeRecorded":
+            sides[trade] = data["seller"], data["buyer"], int(data["amount"]["units"])
+        elif entry["type"] == "TradeConfirmed":
+            confirmed.add(trade)
+            change = sides[trade][2]
+        elif entry["type"] == "TradeSettled":
+            change = -int(data["amount"]["units"])
+        elif entry["type"] == "TradeReversed" and trade in confirmed:
+            change = -sides[trade][2]
+        if change:
+            sums[sides[trade][0]] += change
+            sums[sides[trade][1]] -= change
+    return {company: units for company, units in sums.items() if units}
+
+
+class TradeWalk(RuleBasedStateMachine):
+    """Every command is asked of the ledger and of the model: they agree, or the walk has failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="daicho-walk-"))
+        self.store = SqliteStore(self.folder)
+        self.loop = asyncio.Runner()
+        self.book = self.store.open()
+        self.other = self.store.open()
+        self.at = self.book
+        self.trades: dict[str, Model] = {}
+        self.references: set[tuple[str, str]] = set()
+        self.sums: dict[str, int] = defaultdict(int)
+        self.stopped: set[str] = set()
+        self.frozen: set[str] = set()
+        self.stored = 0
+
+    @initialize()
+    def sides(self) -> None:
+        async def open_all() -> dict[str, Party]:
+            for code in COMPANIES:
+                await self.book.company(code)
+            return {code: await self.book.user(code) for code in COMPANIES}
+
+        self.parties = self.loop.run(open_all())
+        self.stored = 6
+
+    def ask(self, who: Any, command: c.Command) -> bool:
+        try:
+            receipt = self.loop.run(self.at.do(who, command))
+        except DaichoError:
+            return False
+        assert receipt.position == self.stored + 1
+        self.stored += 1
+        return True
+
+    def may_sign(self, who: str) -> bool:
+        return who not in self.stopped and who not in self.frozen
+
+    @rule(elsewhere=st.booleans())
+    def change_process(self, elsewhere: bool) -> None:
+        """The same file, another process with other caches."""
+        self.at = self.other if elsewhere else self.book
+
+    @rule(trade=TRADE, seller=WHO, buyer=WHO, who=WHO, units=UNITS, reference=st.sampled_from(["r1", "r2", "r3", "r4"]))
+    def record(self, trade: str, seller: str, buyer: str, who: str, units: int, reference: str) -> None:
+        allowed = (
+            trade not in self.trades
+            and seller != buyer
+            and who in {seller, buyer}
+            and units > 0
+            and (who, reference) not in self.references
+            and not {seller, buyer} & self.stopped
+            and self.may_sign(who)
+        )
+        command = record(seller, buyer, units, reference, trade=trade)
+        assert self.ask(self.parties[who], command) == allowed
+        if allowed:
+            self.trades[trade] = Model(seller, buyer, who, units, units)
+            self.references.add((who, reference))
+
+    @precondition(lambda self: self.trades)
+    @rule(
+        trade=TRADE,
+        who=WHO,
+        step=st.sampled_from(
+            ["confirm", "dispute", "withdraw", "propose", "settle", "settle", "ask", "reverse", "note"]
+        ),
+        units=UNITS,
+        currency=CURRENCY,
+    )
+    def follow_up(self, trade: str, who: str, step: str, units: int, currency: str) -> None:
+        commands: dict[str, c.Command] = {
+            "confirm": c.ConfirmTrade(trade=trade),
+            "dispute": c.DisputeTrade(trade=trade, reason="r"),
+            "withdraw": c.WithdrawDispute(trade=trade, reason="r"),
+            "propose": propose_settlement(trade, units, currency),
+            "settle": settle(trade, units, currency),
+            "ask": c.ProposeReversal(trade=trade, reason="r"),
+            "reverse": c.ReverseTrade(trade=trade, reason="r"),
+            "note": c.AddNote(trade=trade, note="n"),
+        }
+        model = self.trades.get(trade)
+        allowed = model is not None and self.may_sign(who) and model.may(step, who, units, currency)
+        assert self.ask(self.parties[who], commands[step]) == allowed, (step, who, model)
+        if model is not None and allowed:
+            for company, change in model.do(step, who, units).items():
+                self.sums[company] += change
+
+    @rule(who=st.sampled_from(["kita", "mori"]), stop=st.booleans())
+    def suspend_or_resume(self, who: str, stop: bool) -> None:
+        command = c.SuspendCompany(code=who, reason="r") if stop else c.ResumeCompany(code=who, reason="r")
+        assert self.ask(OPERATOR, command) == ((who in self.stopped) != stop)
+        (self.stopped.add if stop else self.stopped.discard)(who)
+
+    @rule(who=st.sampled_from(["kita", "mori"]), freeze=st.booleans())
+    def freeze_or_unfreeze(self, who: str, freeze: bool) -> None:
+        wallet = self.parties[who].wallet
+        command = c.FreezeWallet(wallet=wallet, reason="r") if freeze else c.UnfreezeWallet(wallet=wallet, reason="r")
+        assert self.ask(self.parties[who], command) == ((who in self.frozen) != freeze)
+        (self.frozen.add if freeze else self.frozen.discard)(who)
+
+    @invariant()
+    def the_sum_over_all_companies_is_zero(self) -> None:
+        assert sum(self.sums.values()) == 0
+
+    def teardown(self) -> None:
+        """What was decided live is what a fresh process replays, and the log stands up to an audit."""
+        try:
+            entries = self.book.audit()
+            assert len(entries) == self.stored
+            assert balances(entries) == {company: units for company, units in self.sums.items() if units}
+            self.loop.run(self.replayed_is_live())
+            fresh = self.store.open()
+            for trade, model in self.trades.items():
+                replayed: Any = fresh.ledger.load(trade)
+                assert (replayed.state, replayed.open, replayed.disputed_by, replayed.reversal_by) == (
+                    model.state,
+                    model.open,
+                    model.disputed_by,
+                    model.reversal_by,
+                )
+                assert replayed.amount == Money("JPY", str(model.amount))
+        finally:
+            self.store.close()
+            self.loop.close()
+            shutil.rmtree(self.folder)
+
+    async def replayed_is_live(self) -> None:
+        """Everything cached that is not stale equals its replay from the store, field by field."""
+        names = [*self.trades, *(company_id(code) for code in COMPANIES)]
+        names += [party.wallet for party in getattr(self, "parties", {}).values()]
+        for book in (self.book, self.other):
+            for name in names:
+                live, replayed = book.ledger.cache.cache.get(name), book.ledger.load_at(name)
+                assert replayed is not None
+                if live is not None and live.version == replayed.version:
+                    assert fields(live) == fields(replayed)
+                elif live is not None:
+                    assert fields(live) == fields(book.ledger.load_at(name, live.version))
+
+
+def fields(aggregate: Any) -> dict[str, Any]:
+    found = [name for kind in type(aggregate).__mro__ for name in getattr(kind, "__slots__", ()) if name != "_pending"]
+    return {name: getattr(aggregate, name) for name in found}
+
+
+TradeWalk.TestCase.settings = settings(
+    max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestTradeWalk = TradeWalk.TestCase
