@@ -18,6 +18,7 @@ COMPANIES = {
 }
 PRICES = {"JPY": (800, 1_800_000), "USD": (12.5, 48_000), "EUR": (9.9, 42_000)}
 TRADES = 420
+SHARE_OF_YEN = 0.7
 PAIRS_WITH_JPY = {"aozora-foods", "fuji-packaging"}
 
 
@@ -33,9 +34,8 @@ def main() -> None:
         seller, buyer = chance.sample(list(COMPANIES), 2)
         numbers[seller] += 1
         initials = "".join(part[0] for part in seller.split("-")).upper()
-        currency = (
-            "JPY" if {seller, buyer} & PAIRS_WITH_JPY and chance.random() < 0.7 else chance.choice(("USD", "EUR"))
-        )
+        in_yen = bool({seller, buyer} & PAIRS_WITH_JPY) and chance.random() < SHARE_OF_YEN
+        currency = "JPY" if in_yen else chance.choice(("USD", "EUR"))
         low, high = PRICES[currency]
         amount = low + (high - low) * chance.random() ** 3
         text = f"{amount:.0f}" if currency == "JPY" else f"{amount:,.2f}"
