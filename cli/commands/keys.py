@@ -1,4 +1,4 @@
-"""`daicho keys`: the vault's master key: create, add a version, wrap everything anew. For a stopped service."""
+"""`daicho keys`: the vault's master key: make one, add a version, wrap everything anew. For a stopped service."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from cli.settings import Settings, load_settings
 from storage.folder import DataFolder
 from storage.vault_store import SqliteVaultStore
 
-app = App(name="keys", help="The vault's master key: create, rotate, show.")
+app = App(name="keys", help="The vault's master key: init, rotate, show.")
 
 
-@app.command
+@app.command(name="init")
 def create(file: Path) -> int:
     """Write a new master key file (mode 0600). Keep it outside the data folder and its backups.
 
