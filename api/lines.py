@@ -9,9 +9,9 @@ from msgspec import Meta
 
 from api.auth import OPERATOR, TRADE_WRITE, WALLET_WRITE, Caller
 from api.errors import BodyTooLarge
-from api.strict import Strict, build, malformed
+from api.strict import Strict, build
 from domain import commands as c
-from domain.errors import DaichoError
+from domain.errors import DaichoError, Malformed
 from domain.orders import Order
 
 PAUSE_LINES: Final = 500  # decoded at a stretch, before others get their turn
@@ -74,7 +74,7 @@ class LineReader:
         if len(lines) > self._max_lines:
             raise BodyTooLarge(f"a bulk has at most {self._max_lines} lines", limit_lines=self._max_lines)
         if not lines:
-            raise malformed(ValueError("a bulk has one line at least"))
+            raise Malformed("a bulk has one line at least", field="$", rule="one line at least")
         orders: list[Line] = []
         for number, line in enumerate(lines):
             orders.append(self._line(line, caller, stem, number))
