@@ -84,21 +84,26 @@ class StreamsSide:
 
     async def start(self) -> None:
         """Start to follow. The ledger stays read-only until `open_ledger`."""
-        self.work.prepare(self._work)
         await self.host.start()
         await self.publisher.start()
-        await self.executor.start()
 
     async def open_ledger(self) -> bool:
-        """Compare the store with what was signed and anchored; True when the ledger takes commands."""
-        return await self.guard.check_until_open(self._set_refusal)
+        """Compare the store with what was signed and anchored; True when the ledger takes commands.
+
+        Anchoring begins only then: while the tree is still being rebuilt, the lane would take it for another log.
+        """
+        opened = await self.guard.check_until_open(self._set_refusal)
+        if opened:
+            self.work.prepare(self._work)
+            await self.executor.start()
+        return opened
 
     async def stop(self) -> None:
         """Finish what is in work, publish once more, close the files."""
         self.guard.stop()
+        await self.executor.stop()
         await self.host.stop()
         await self.publisher.stop()
-        await self.executor.stop()
         self._lane_store.close()
         self._anchor_entries.close()
         self._work.close()

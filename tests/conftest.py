@@ -1,0 +1,20 @@
+"""For all tests: no promise depends on how busy the machine is or on what another test module has imported."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("daicho", deadline=None)  # speed is measured in benchmarks/, not here
+settings.load_profile("daicho")
+
+SERVICE_RECURSION_LIMIT = 1_000  # py-evm raises it twelvefold when it is imported; only the node's process imports it
+
+
+@pytest.fixture(autouse=True)
+def _recursion_limit() -> Iterator[None]:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(SERVICE_RECURSION_LIMIT)
+    yield
+    sys.setrecursionlimit(before)
