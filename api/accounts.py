@@ -153,6 +153,7 @@ class Accounts:
         if found.custody != "custodial":
             raise SignatureMissing("this wallet is in its user's own custody: send the new address and both signatures")
         found.require_active()
+        found.expect_version(expected_version)  # before a key is made that nobody will ever use
         nonce = "0x" + hashlib.sha256(f"rotate {key_hash}".encode()).hexdigest()  # a repetition finds the same key
         deadline = int(self._clock()) + SIGNED_FOR_SECONDS
         made = await self._keys.rotate(wallet, found.address, nonce, deadline)

@@ -69,7 +69,7 @@ class SoftwareKeys:
         self._reachable()
         signed = []
         for m in messages:
-            secret = self.secrets[m.wallet][-1]
+            secret = next(s for s in self.secrets[m.wallet] if address_of_secret(s) == m.address)
             digest = self.digest(m.event_type, m.aggregate_id, m.data, m.nonce, m.deadline)
             signed.append(Signed(address_of_secret(secret), signature_hex(sign_digest(secret, digest))))
         return signed
