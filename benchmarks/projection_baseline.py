@@ -166,6 +166,7 @@ def _write_change(cursor: Any, at: int, change: LibraryTrade.Changed, kind: str)
 
 
 def aggregate_of(entry: dict[str, Any]) -> LibraryTrade:
+    """The library's aggregate of a recorded trade."""
     return LibraryTrade(entry["data"], by=entry["actor"]["company"])
 
 
