@@ -1,6 +1,7 @@
 """The ledger without HTTP, beside the library's `app.save`, one trade a call."""
 
 import asyncio
+import cProfile
 import platform
 import sqlite3
 import statistics
@@ -149,6 +150,25 @@ class _Commands:
 def _conditions(drained: list[float]) -> str:
     sustained = significant(statistics.median(drained[1:]))
     return f"{CONDITIONS}; bursts of some thousand commands; {sustained}/s with the processors' catching up counted in"
+
+
+# -- for profiles ---------------------------------------------------------------------------------------------------
+
+
+def recorder_burst(profile: cProfile.Profile) -> None:
+    """The recorder's path once, under a profile."""
+    with both() as (_, rig, _):
+        batches = [decided_trades(GROUP) for _ in range(20)]
+        profile.runcall(lambda: rig.run(store_all(rig, batches)))
+
+
+def command_burst(profile: cProfile.Profile, kind: str) -> None:
+    """A burst of commands under a profile: `record`, or `confirm` what was recorded."""
+    with both() as (_, rig, _):
+        commands = _Commands(rig, 20)
+        if kind == "confirm":
+            commands.record()
+        profile.runcall(getattr(commands, kind))
 
 
 # -- the library's side ----------------------------------------------------------------------------------------------

@@ -118,6 +118,12 @@ class Rig:
         stem = command_key()
         return [Order.of(ORIGIN, decode_command(body), actor, f"{stem}:{line}") for line, body in enumerate(bodies)]
 
+    async def record(self, body: bytes) -> Receipt:
+        """One command of the seller's user, signed on its own, answered and promised."""
+        receipt = await self.ledger.execute(Order.of(ORIGIN, decode_command(body), user_of(SELLER), command_key()))
+        await self.promise(receipt.records)
+        return receipt
+
     async def promise(self, records: Iterable[tuple[int, bytes]]) -> str:
         """The signed note that promises these records."""
         note = await self.promiser.promise({position: entry_leaf_hash(entry) for position, entry in records})

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import json
-from typing import Final
+from typing import Any, Final
 
 from domain.entry import Actor
 from domain.ids import IdSource
@@ -23,18 +23,24 @@ def user_of(company: str) -> Actor:
 
 def record_body(number: int, buyer: str = "") -> bytes:
     """A command to record a trade, as a client sends it: the fields that `naive.trade_fields` saves."""
-    return json.dumps(
-        {
-            "command": "RecordTrade",
-            "seller": SELLER,
-            "buyer": buyer or BUYERS[number % len(BUYERS)],
-            "amount": {"currency": "JPY", "units": "123450"},
-            "traded_on": dt.date(2026, 10, 22).isoformat(),
-            "due_on": dt.date(2026, 12, 31).isoformat(),
-            "description": "10 pallets of cement, delivered",
-            "reference": f"INV-{_ids.uuid7()}",
-        }
-    ).encode()
+    return json.dumps({"command": "RecordTrade", **_trade(number, buyer)}).encode()
+
+
+def single_body(number: int, buyer: str) -> bytes:
+    """The same as the body of a request of its own."""
+    return json.dumps(_trade(number, buyer)).encode()
+
+
+def _trade(number: int, buyer: str) -> dict[str, Any]:
+    return {
+        "seller": SELLER,
+        "buyer": buyer or BUYERS[number % len(BUYERS)],
+        "amount": {"currency": "JPY", "units": "123450"},
+        "traded_on": dt.date(2026, 10, 22).isoformat(),
+        "due_on": dt.date(2026, 12, 31).isoformat(),
+        "description": "10 pallets of cement, delivered",
+        "reference": f"INV-{_ids.uuid7()}",
+    }
 
 
 def confirm_body(trade: str) -> bytes:
