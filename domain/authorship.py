@@ -7,7 +7,7 @@ wallet may sign at that position is judged again when the command is decided, un
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import msgspec
 
@@ -27,8 +27,8 @@ from domain.ids import IdSource, wallet_id
 from domain.orders import Order
 from domain.signature import ClientSignature, Signature, require_live, same_address, wrong_signer
 from domain.trade import Trade
-from domain.trade_events import Terms
-from domain.typed_data import signed_content
+from domain.trade_events import SignedTerms, Terms
+from domain.typed_data import batch_content
 from domain.wallet import Wallet
 from merkle.flat_log import FlatLog
 from merkle.hashing import leaf_hashes
@@ -79,12 +79,12 @@ class _Plan(NamedTuple):
     wallet: Wallet
     event_type: str
     aggregate_id: str
-    data: Mapping[str, Any]
+    data: SignedTerms | dict[str, Any]
 
     def message(self, nonce: str, deadline: int) -> Unsigned:
         """What the wallet signs for it on its own."""
-        wallet = self.wallet
-        return Unsigned(wallet.id, wallet.address, self.event_type, self.aggregate_id, self.data, nonce, deadline)
+        wallet, data = self.wallet, msgspec.to_builtins(self.data)
+        return Unsigned(wallet.id, wallet.address, self.event_type, self.aggregate_id, data, nonce, deadline)
 
 
 class Authorship:
@@ -151,7 +151,7 @@ class Authorship:
                 refusals.append(refusal)
         if not plans or (given is not None and any(refusals)):
             return None, refusals
-        contents = [signed_content(plan.event_type, plan.aggregate_id, plan.data) for plan in plans]
+        contents = [batch_content(plan.event_type, plan.aggregate_id, plan.data) for plan in plans]
         command = await self._batch_command(plans[0], batch_root(contents).hex(), len(plans), given)
         wallet = command.signature.wallet
         for index, plan in enumerate(plans):
@@ -218,7 +218,7 @@ class Authorship:
 
     def _content(
         self, order: Order, command: c.TradeCommand, digests: dict[str, str]
-    ) -> tuple[str, str, Mapping[str, Any]]:
+    ) -> tuple[str, str, SignedTerms | dict[str, Any]]:
         """The aggregate's id, the event's type and its data without signatures: what the handler will decide."""
         company = order.actor.company
         if isinstance(command, c.RecordTrade):
@@ -227,11 +227,7 @@ class Authorship:
                 order.terms = terms_of(command, company)
                 order.digest = order.terms.digest()
             digests[order.trade_id] = order.digest
-            return (
-                order.trade_id,
-                "TradeRecorded",
-                {**msgspec.to_builtins(order.terms), "digest": order.digest},
-            )
+            return order.trade_id, "TradeRecorded", signed_terms(cast("Terms", order.terms), order.digest)
         if not isinstance(command, c.TradeFollowUp):
             raise TypeError(type(command).__name__)
         digest = digests.get(command.trade)
@@ -300,6 +296,13 @@ def terms_of(command: c.RecordTrade, company: str) -> Terms:
         command.description,
         tuple([line.event_form() for line in command.lines]),
         command.reference,
+    )
+
+
+def signed_terms(t: Terms, digest: str) -> SignedTerms:
+    """The terms with their digest."""
+    return SignedTerms(
+        t.seller, t.buyer, t.recorded_by, t.amount, t.traded_on, t.due_on, t.description, t.lines, t.reference, digest
     )
 
 

@@ -133,7 +133,7 @@ class Desk:
         earlier = self._seen.get(key)
         if earlier is not None:
             return Repeat(order, earlier) if earlier.order.ref.body == order.ref.body else key_reused()
-        if order.ref in forced:
+        if forced and order.ref in forced:
             return forced[order.ref]
         self._order_claims = []
         try:

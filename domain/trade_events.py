@@ -50,6 +50,21 @@ class Terms(msgspec.Struct, frozen=True):
         return hashlib.sha256(canonical(self)).hexdigest()
 
 
+class SignedTerms(msgspec.Struct, frozen=True):
+    """The terms and their digest: the data of TradeRecorded without its signature."""
+
+    seller: str
+    buyer: str
+    recorded_by: str
+    amount: Money
+    traded_on: str
+    due_on: str
+    description: str
+    lines: tuple[Line, ...]
+    reference: str
+    digest: str
+
+
 class TradeRecorded(Event):
     """One side has recorded a trade."""
 

@@ -209,7 +209,12 @@ def typed_data_json(message: TypedMessage, chain_id: int, contract: str) -> dict
 
 def signed_content(event_type: str, aggregate_id: str, data: Mapping[str, Any]) -> bytes:
     """What an entry gives to a batch: its leaf is SHA-256(0x00 || these bytes), RFC 6962 section 2.1."""
-    unsigned = {key: value for key, value in data.items() if key != "signature"} if "signature" in data else data
+    unsigned = {key: value for key, value in data.items() if key != "signature"}
+    return batch_content(event_type, aggregate_id, unsigned)
+
+
+def batch_content(event_type: str, aggregate_id: str, unsigned: Any) -> bytes:
+    """The same of data that has no signature yet: a mapping or a struct."""
     return canonical({"aggregate_id": aggregate_id, "data": unsigned, "type": event_type})
 
 

@@ -11,6 +11,8 @@ from typing import Protocol, cast
 from domain.orders import KnownCommand
 
 _COMMAND = "cmd|"
+ClaimRow = tuple[str, int, str, int]
+"""Key, position of the first entry, hash of the command's body, number of its entries."""
 
 
 class Rows(Protocol):
@@ -89,12 +91,12 @@ def stale_versions(cursor: Rows, table: str, expected: dict[str, int]) -> set[st
     return {str(name) for name, version in cursor.fetchall() if (version or 0) != expected[str(name)]}
 
 
-def command_row(key: str, body: str, first: int, count: int) -> tuple[str, int, str, int]:
+def command_row(key: str, body: str, first: int, count: int) -> ClaimRow:
     """The claim of a command key."""
     return _COMMAND + key, first, body, count
 
 
-def claim_rows(claims: Iterable[str], position: int) -> list[tuple[str, int, str, int]]:
+def claim_rows(claims: Iterable[str], position: int) -> list[ClaimRow]:
     """The claims that an entry's position has taken."""
     return [(claim, position, "", 0) for claim in claims]
 

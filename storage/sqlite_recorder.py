@@ -27,6 +27,8 @@ _WRITER_PRAGMAS: Final = (
     "PRAGMA wal_autocheckpoint=4000",  # pages, 16 MiB: a bulk writes each index page back once, not four times
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}",
 )
+EventRow = tuple[int, str, int, str, bytes]
+"""A row of the events table: position, aggregate id, version, event type, entry bytes."""
 
 
 class LedgerRecorder(SQLiteProcessRecorder):
@@ -220,7 +222,7 @@ class LedgerRecorder(SQLiteProcessRecorder):
         state: bytes = c.fetchone()[0]
         return state
 
-    def seal(self, drafts: Iterable[Any], first: int, moment: str) -> Iterator[tuple[int, str, int, str, bytes]]:
+    def seal(self, drafts: Iterable[Any], first: int, moment: str) -> Iterator[EventRow]:
         """Rows of the events table, from position `first`. Raises EntryTooLarge.
 
         Entries are sealed; a plain StoredEvent (the library's own test cases) stays opaque.

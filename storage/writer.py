@@ -19,12 +19,15 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Final, Protocol, cast
 
+from eventsourcing.sqlite import SQLiteCursor
+
 from domain.desk import Desk
 from domain.entry import CommandRef
 from domain.errors import DaichoError, EntryTooLarge, Overloaded, StorageUnavailable
 from domain.orders import Answer, Decided, KnownCommand, Line, Order, Receipt, Unit
 from storage.bulk_insert import insert_rows
 from storage.claims import (
+    ClaimRow,
     Rows,
     absent_aggregates,
     claim_rows,
@@ -34,7 +37,7 @@ from storage.claims import (
     stored_keys,
 )
 from storage.entry_log import SqliteEntryLog
-from storage.sqlite_recorder import LedgerRecorder, unavailable
+from storage.sqlite_recorder import EventRow, LedgerRecorder, unavailable
 
 MAX_GROUP_ORDERS: Final = 1024
 MAX_WAITING_ORDERS: Final = 20_000
@@ -75,6 +78,8 @@ class _Group:
     decided: list[Decided] = field(default_factory=list)
     size: int = 0
     started: float = 0.0
+    rows: list[EventRow] = field(default_factory=list)
+    cursor: SQLiteCursor | None = None
 
     def units(self) -> list[Unit]:
         return [unit for request in self.waiting for unit in request.units]
@@ -192,21 +197,19 @@ class GroupWriter:
         try:
             head = recorder.head_under_lock(cursor)
             moment = recorder.time_under_lock(cursor, head)
-            rows = self._decide(group, cursor, head, moment)
-            if rows:
-                insert_rows(cursor, recorder.events_table_name, rows)
-                insert_rows(cursor, claims_table(recorder.events_table_name), self._claims(group))
-                recorder.remember_time(head + len(rows), moment)
+            group.rows = self._decide(group, cursor, head, moment)
+            recorder.remember_time(head + len(group.rows), moment)
         except BaseException as error:
             recorder.rollback(error)
             if isinstance(error, recorder.DATABASE_ERRORS):
                 raise unavailable(error) from error
             raise
-        if not rows:
+        if not group.rows:
             recorder.rollback()
-        return bool(rows)
+        group.cursor = cursor
+        return bool(group.rows)
 
-    def _decide(self, group: _Group, cursor: Rows, head: int, moment: str) -> list[tuple[object, ...]]:
+    def _decide(self, group: _Group, cursor: Rows, head: int, moment: str) -> list[EventRow]:
         """Decide until all assumptions hold under the lock; the rows of the events table."""
         table, now = self._recorder.events_table_name, self._recorder.seconds_of(moment)
         orders = group.orders()
@@ -218,6 +221,7 @@ class GroupWriter:
             desk = self._decider.open_desk(now, taken, absent)
             group.desk = desk
             group.lines = [desk.decide(unit, known, forced) for unit in group.units()]
+            group.first.clear()
             group.decided = [line for lines in group.lines for line in lines if isinstance(line, Decided)]
             if not stale_versions(cursor, table, desk.loaded):
                 rows = self._seal(group, head, moment, forced)
@@ -228,34 +232,42 @@ class GroupWriter:
 
     def _seal(
         self, group: _Group, head: int, moment: str, forced: dict[CommandRef, DaichoError]
-    ) -> list[tuple[object, ...]] | None:
+    ) -> list[EventRow] | None:
         """The rows to store; None when entries were too large: their orders are forced to be refused."""
-        rows: list[tuple[object, ...]] = []
-        group.first = {}
+        rows: list[EventRow] = []
+        origin, position = self._recorder.origin, head
         found = len(forced)
         for decided in group.decided:
-            first = group.first[id(decided)] = head + len(rows) + 1
+            group.first[id(decided)] = position + 1
             try:
-                rows.extend(self._recorder.seal(decided.entries, first, moment))
+                for entry in decided.entries:
+                    position += 1
+                    state = entry.seal(origin, position, moment)
+                    rows.append((position, entry.aggregate_id, entry.version, entry.type, state))
             except EntryTooLarge as too_large:
                 forced[decided.order.ref] = too_large
         return rows if len(forced) == found else None
 
-    def _claims(self, group: _Group) -> list[tuple[str, int, str, int]]:
-        rows: list[tuple[str, int, str, int]] = []
-        for decided in group.decided:
-            first, ref = group.first[id(decided)], decided.order.ref
-            rows.append(command_row(ref.key, ref.body, first, len(decided.entries)))
-            rows.extend(claim_rows(decided.claims, first))
-        return rows
+    def _insert(self, group: _Group) -> None:
+        """Put a group's rows into the open transaction, or take it back. Raises StorageUnavailable."""
+        recorder, cursor = self._recorder, cast("SQLiteCursor", group.cursor)
+        try:
+            insert_rows(cursor, recorder.events_table_name, group.rows)
+            insert_rows(cursor, claims_table(recorder.events_table_name), _claims(group))
+        except BaseException as error:
+            recorder.rollback(error)
+            if isinstance(error, recorder.DATABASE_ERRORS):
+                raise unavailable(error) from error
+            raise
 
     def _commit(self, group: _Group, loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread: the fsync.
+        """In the thread, which holds no interpreter lock for most of it: the inserts and the fsync.
 
         A crash here leaves the whole group stored or nothing of it; a client that got no answer repeats its command
         key and is told which.
         """
         try:
+            self._insert(group)
             self._recorder.commit()
         except StorageUnavailable as trouble:
             loop.call_soon_threadsafe(self._finish, group, loop, trouble)
@@ -322,3 +334,12 @@ class GroupWriter:
         first = group.first[id(decided)]
         records = [(first + i, entry.state) for i, entry in enumerate(decided.entries)]
         return Receipt(decided.aggregate_id, decided.version, records, hit=hit)
+
+
+def _claims(group: _Group) -> list[ClaimRow]:
+    rows: list[ClaimRow] = []
+    for decided in group.decided:
+        first, ref = group.first[id(decided)], decided.order.ref
+        rows.append(command_row(ref.key, ref.body, first, len(decided.entries)))
+        rows += claim_rows(decided.claims, first)
+    return rows
