@@ -72,6 +72,15 @@ class ChainSide:
         return [self._signer] if self._node is None else [self._signer, self._node]
 
     @property
+    def _has_chain(self) -> bool:
+        """True when an earlier start made the chain.
+
+        Its file alone says nothing, since a crash may leave it without a genesis; the anchors' file is made later, when
+        the node has been ready.
+        """
+        return self._folder.chain.exists() and self._folder.anchors.exists()
+
+    @property
     def embedded(self) -> bool:
         """True when the chain is the embedded node's."""
         return self._settings.rpc_url is None
@@ -83,7 +92,7 @@ class ChainSide:
 
     async def start(self) -> None:
         """Start the children and prepare identity and contract. On a ledger that exists both start at once."""
-        node = asyncio.create_task(self._start_node()) if self._folder.chain.exists() else None
+        node = asyncio.create_task(self._start_node()) if self._has_chain else None
         try:
             await self._signer.start()
             self.description = await self._identity()
@@ -184,6 +193,6 @@ class ChainSide:
             str(port),
             "--end-with-parent",
         ]
-        if self._folder.chain.exists():
+        if self._has_chain:
             return command
         return [*command, "--chain-id", str(self._settings.chain_id), "--fund", self.description.publisher]

@@ -60,7 +60,7 @@ class Zygote:
 
     def fork(self, arguments: Sequence[str], log: Path, env: Mapping[str, str], **more: Any) -> psutil.Process:
         """Run `daicho` with these arguments; its output goes to `log`. `more` is for `zygote.py`."""
-        request = {"arguments": list(arguments), "log": str(log), "env": dict(env), "crash": None, **more}
+        request = {"arguments": list(arguments), "log": str(log), "env": dict(env), **more}
         return psutil.Process(self._ask(request)["pid"])
 
     def exit_code(self, process: psutil.Process, timeout_seconds: float = ANSWER_SECONDS) -> int:
@@ -108,6 +108,7 @@ class Service:
         self._zygote = zygote
         self._settings = QUICK | dict(settings or {})
         self._process: psutil.Process | None = None
+        self._family: list[psutil.Process] = []
         self._dying: list[psutil.Process] = []
         self._tokens: dict[str, str] = {}
         # no connection outlives a request: the one that answers it may be gone by the next
@@ -131,6 +132,7 @@ class Service:
     def wait_ready(self, timeout_seconds: float = START_SECONDS) -> None:
         """Wait until it takes commands."""
         wait_for(lambda: self.is_ready() or self._still_alive(), "the service to be ready", timeout_seconds)
+        self._family = self.process.children()
 
     def is_ready(self) -> bool:
         """Whether it takes commands now."""
@@ -155,22 +157,21 @@ class Service:
             found |= {name: child for name in ("signer", "node") if f"chain.{name}" in words}
         return found
 
-    def kill(self, *, is_gone: bool = False) -> None:
-        """SIGKILL, as a power cut of this process alone. `is_gone`: something else has killed it, or will now."""
+    def kill(self, *, by_itself: bool = False) -> None:
+        """SIGKILL, as when the machine runs out of memory. `by_itself`: a crash point has killed it, or will now."""
         process = self.process
-        if not is_gone:
+        if not by_itself:
             self._remember_children()
             process.kill()
         assert self._zygote.exit_code(process) == -signal.SIGKILL, self.last_words()
-        self._process = None
+        self._over()
 
     def stop(self) -> int:
         """SIGTERM, and wait for the end in order: its exit code."""
-        process = self.process
         self._remember_children()
-        process.terminate()
-        code = self._zygote.exit_code(process)
-        self._process = None
+        self.process.terminate()
+        code = self._zygote.exit_code(self.process)
+        self._over()
         return code
 
     def end(self) -> None:
@@ -179,7 +180,7 @@ class Service:
             self._remember_children()
             self._process.kill()
             self._zygote.exit_code(self._process)
-            self._process = None
+            self._over()
         for child in self._dying:
             if child.is_running():
                 child.kill()
@@ -202,7 +203,12 @@ class Service:
         return self.log.read_bytes()[-size_bytes:].decode(errors="replace") if self.log.exists() else ""
 
     def _remember_children(self) -> None:
-        self._dying += self.process.children()
+        self._family = [*self._family, *self.process.children()] if _alive(self.process) else self._family
+
+    def _over(self) -> None:
+        self._process = None
+        self._dying += self._family
+        self._family = []
 
     def _still_alive(self) -> bool:
         """False, or a failed assertion when it has ended before it was ready."""

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
@@ -69,10 +70,10 @@ def _run(request: dict[str, Any]) -> None:
         os.dup2(log, 2)
         os.environ.update(request["env"])
         sys.argv = ["daicho", *request["arguments"]]
-        if request["crash"]:
+        if "FAULT_TRIGGER" in request["env"]:
             from tests.faults import crash_points
 
-            crash_points.arm(request["crash"])
+            crash_points.arm(Path(request["env"]["FAULT_TRIGGER"]), crash_points.IN_THE_SERVICE)
         from cli.main import main as command_line
 
         command_line()
