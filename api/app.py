@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.commanding import Commanding
 from api.context import Context
@@ -56,6 +56,13 @@ class Api(FastAPI):
         for path in sorted(by_path, key=_order):
             self.router.routes.append(Route(path, Endpoint(by_path[path], context.auth)))
         self.router.default = not_found
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI, without the look for FastAPI's own telemetry in the environment at every request: we have `metrics`."""
+        if self.middleware_stack is None:
+            self.middleware_stack = self.build_middleware_stack()
+        scope["app"] = self
+        await self.middleware_stack(scope, receive, send)
 
     def build_middleware_stack(self) -> ASGIApp:
         """FastAPI's hook: our shell in place of its stack."""

@@ -9,11 +9,13 @@ from msgspec import Meta
 
 from api.auth import OPERATOR, TRADE_WRITE, WALLET_WRITE, Caller
 from api.errors import BodyTooLarge
-from api.strict import Strict, build
+from api.strict import Strict, build, require_distinct_keys
 from domain import commands as c
+from domain.entry import CommandRef, body_hash, command_key_hash
 from domain.errors import DaichoError, Malformed
 from domain.orders import Order
 
+_NUMBER_DIGITS: Final = 8  # hex digits of a line's number in the hash of its key
 PAUSE_LINES: Final = 500  # decoded at a stretch, before others get their turn
 _OPERATOR: Final = frozenset({OPERATOR})
 _WALLET: Final = frozenset({WALLET_WRITE, OPERATOR})
@@ -76,35 +78,51 @@ class LineReader:
         if not lines:
             raise Malformed("a bulk has one line at least", field="$", rule="one line at least")
         orders: list[Line] = []
+        refusals: dict[type[c.Command], DaichoError | None] = {}  # by type: whether the caller may give such commands
+        # a numbered key differs from its neighbours in the number alone (domain.entry.command_key_hash)
+        numbered = command_key_hash(self._origin, caller.actor, f"{stem}:0")[:-_NUMBER_DIGITS]
         for number, line in enumerate(lines):
-            orders.append(self._line(line, caller, stem, number))
+            try:
+                orders.append(self._order(line, caller, refusals, f"{numbered}{number:0{_NUMBER_DIGITS}x}"))
+            except DaichoError as refusal:
+                orders.append(refusal)
             if number % PAUSE_LINES == PAUSE_LINES - 1:
                 await asyncio.sleep(0)
         return orders, given
 
-    def _line(self, line: bytes, caller: Caller, stem: str, number: int) -> Line:
-        key = f"{stem}:{number}"
-        try:
-            if b'"key"' in line or b"\\" in line:  # a key may be spelt with escapes: let the slower decoder see to it
-                command, named = _split(self._keyed.decode(line))
-                key = named or key
-            else:
-                command = self._plain.decode(line)
-            require_scope(caller, command)
-        except DaichoError as refusal:
-            return refusal
-        return Order.of(self._origin, command, caller.actor, key)
+    def _order(
+        self, line: bytes, caller: Caller, refusals: dict[type[c.Command], DaichoError | None], key: str
+    ) -> Order:
+        """The order of a line under the hash of its numbered key, or of the one that it names. Raises refusals."""
+        if b'"key"' in line or b"\\" in line:  # a key may be spelt with escapes: let the slower decoder see to it
+            command, named = _split(self._keyed.decode(line))
+            body = c.body_bytes(command)
+            if named is not None:
+                key = command_key_hash(self._origin, caller.actor, named)
+        else:
+            command = self._plain.read(line)
+            body = c.body_bytes(command)
+            require_distinct_keys(line, command, body)
+        kind = type(command)
+        if kind not in refusals:
+            refusals[kind] = _refusal(caller, command)
+        refusal = refusals[kind]
+        if refusal is not None:
+            raise refusal
+        return Order(command, caller.actor, CommandRef(body=body_hash(body), key=key))
 
 
-def require_scope(caller: Caller, command: c.Command) -> None:
-    """Raise MissingScope or MissingCompany unless the caller may give such commands."""
-    if isinstance(command, c.TradeCommand):
-        caller.require(_TRADE)
-        caller.require_company()
-    elif isinstance(command, c.WALLET_COMMANDS):
-        caller.require(_WALLET)
-    else:
-        caller.require(_OPERATOR)
+def _refusal(caller: Caller, command: c.Command) -> DaichoError | None:
+    """MissingScope or MissingCompany where the caller may not give such commands."""
+    try:
+        if isinstance(command, c.TradeCommand):
+            caller.require(_TRADE)
+            caller.require_company()
+        else:
+            caller.require(_WALLET if isinstance(command, c.WALLET_COMMANDS) else _OPERATOR)
+    except DaichoError as refusal:
+        return refusal
+    return None
 
 
 def _split(line: Any) -> tuple[c.Command, str | None]:

@@ -42,13 +42,13 @@ class Metrics:
         self._known_status: dict[int, Counter] = {}
         self.registry.register(cast("Collector", _States(services)))
 
-    def command(self, kind: str, outcome: DaichoError | None, *, repeated: bool = False) -> None:
-        """Count a command: done, repeated, or refused with a problem."""
+    def command(self, kind: str, outcome: DaichoError | None, *, repeated: bool = False, count: int = 1) -> None:
+        """Count commands: done, repeated, or refused with a problem."""
         name = problem_name(type(outcome)) if outcome is not None else "repeated" if repeated else "done"
         counter = self._known.get((kind, name))
         if counter is None:
             counter = self._known[kind, name] = self._commands.labels(kind, name)
-        counter.inc()
+        counter.inc(count)
 
     def response(self, status: int) -> None:
         """Count a response."""

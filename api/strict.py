@@ -35,13 +35,24 @@ class Strict(Generic[T]):
 
     def decode(self, raw: bytes) -> T:
         """The value. Raises Malformed."""
+        value = self.read(raw)
+        if b"\\u" in raw or raw.count(_QUOTE) != _encode(value).count(_QUOTE) - _unsaid(value):
+            refuse_duplicates(raw)
+        return value
+
+    def read(self, raw: bytes) -> T:
+        """The value, not yet looked through for duplicate keys. Raises Malformed."""
         try:
             value: T = self._decode(raw)
         except (ValueError, RecursionError, OverflowError) as error:
             raise malformed(error) from None
-        if b"\\u" in raw or raw.count(_QUOTE) != _quotes(value):
-            refuse_duplicates(raw)
         return value
+
+
+def require_distinct_keys(raw: bytes, command: Command, canonical: bytes) -> None:
+    """Raise Malformed when a command's text has a key twice; `canonical` is its `body_bytes`."""
+    if b"\\u" in raw or raw.count(_QUOTE) != canonical.count(_QUOTE) - _unsaid(command):
+        refuse_duplicates(raw)
 
 
 def body_type(command: type[Command], *from_path: str) -> type[msgspec.Struct]:
@@ -129,17 +140,17 @@ def _malformed(field: str, rule: str) -> Malformed:
     return Malformed(f"{field}: {rule}", field=field, rule=rule)
 
 
-def _quotes(value: Any) -> int:
-    """The quotation marks of a value written without what it need not say.
+def _unsaid(value: Any) -> int:
+    """How many quotation marks of a value's canonical text belong to what it need not say.
 
     Body types leave their defaults out by themselves; a command in a line of a bulk (a tagged struct, which must not,
-    for its bytes are hashed) is counted without the fields that still hold their default.
+    for its bytes are hashed) writes the fields that still hold their default.
     """
-    count = _encode(value).count(_QUOTE)
+    count = 0
     if isinstance(value, Command):
         for name, default, quotes in _defaults_of(type(value)):
             if getattr(value, name) is default:
-                count -= quotes
+                count += quotes
     return count
 
 

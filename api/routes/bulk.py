@@ -4,6 +4,7 @@
 bulk once (`BatchSigned` stands before its entries), `sign=each` signs every command on its own.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -113,18 +114,21 @@ class Bulk:
         return await self._ledger.execute_each(orders)
 
     async def _answer(self, lines: Sequence[Line], outcomes: Sequence[Outcome], args: dict[str, Any]) -> Answer:
-        metrics, leaves, out = self._context.metrics, dict[int, bytes](), list[bytes]()
+        leaves, out = dict[int, bytes](), list[bytes]()
+        done: Counter[tuple[str, bool]] = Counter()
         for number, (line, outcome) in enumerate(zip(lines, outcomes, strict=True)):
             kind = type(line.command).__name__ if isinstance(line, Order) else "unreadable"
             if isinstance(outcome, DaichoError):
-                metrics.command(kind, outcome)
+                self._context.metrics.command(kind, outcome)
                 seen = as_seen(outcome, line.command) if isinstance(line, Order) else outcome
                 problem = problem_of(seen)
                 out.append(json_bytes(LineAnswer(line=number, status=problem.status, problem=problem)))
                 continue
-            if not args["dry_run"]:
-                metrics.command(kind, None, repeated=outcome.hit)
+            done[kind, outcome.hit] += 1
             out.append(json_bytes(_line_answer(number, outcome, leaves)))
+        for (kind, repeated), count in done.items():
+            if not args["dry_run"]:
+                self._context.metrics.command(kind, None, repeated=repeated, count=count)
         receipts = [outcome for outcome in outcomes if isinstance(outcome, Receipt)]
         batch = await self._batch(receipts, leaves) if args["sign"] == "batch" else None
         promise = await self._context.promiser.promise(leaves) if not args["dry_run"] else None
