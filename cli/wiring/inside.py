@@ -1,7 +1,6 @@
 """What runs inside the service's own process: ledger, streams, API. Imported while the child processes start."""
 
 import asyncio
-import gc
 import logging
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from api.settings import ApiSettings
 from api.signing import TypedData
 from chain.vault import PROMISE
 from cli.development import cursor_file, jwks_file
+from cli.interpreter import settle_down
 from cli.settings import Settings, SettingsError
 from cli.wiring.chain_side import ChainSide
 from cli.wiring.ledger_side import LedgerSide
@@ -50,9 +50,7 @@ class Inside:
         """Start the streams; the ledger opens as soon as nobody knows more than its store."""
         await self.streams.start()
         self._opening = asyncio.create_task(self._open(), name="open ledger")
-        # what lives as long as the process is not looked at by the collector again and again
-        gc.collect()
-        gc.freeze()
+        settle_down()
 
     async def stop(self) -> None:
         """Stop in reverse order."""
