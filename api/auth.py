@@ -36,6 +36,7 @@ SCOPES: Final = {
     AUDIT_READ: "read every entry, its proofs and the log's entry bundles",
     ANCHOR_NOW: "ask for an anchor at once",
 }
+_OF_COMPANIES: Final = frozenset({TRADE_WRITE, TRADE_READ, WALLET_WRITE})
 MAX_TOKEN_BYTES: Final = 8 * 1024
 MAX_SUBJECT_CHARACTERS: Final = 255
 _CODE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,38}[a-z0-9]")
@@ -76,10 +77,19 @@ class Caller:
         return self.company
 
     def require(self, allowed: frozenset[str]) -> None:
-        """Raise MissingScope unless the token has one of the scopes; an empty set asks for none."""
-        if allowed and not allowed & self.scopes:
+        """Raise MissingScope unless the token has one of the scopes; an empty set asks for none.
+
+        MissingCompany when it has only such as are a company's and names none: for the ledger, an actor without a
+        company is the operator, and that is for the scope `operator` alone.
+        """
+        if not allowed:
+            return
+        held = allowed & self.scopes
+        if not held:
             needed = sorted(allowed)
             raise MissingScope(f"this needs the scope {' or '.join(needed)}", needed=needed)
+        if not self.company and held <= _OF_COMPANIES:
+            raise MissingCompany(f"the scope {min(held)} is a company's, and the token names none")
 
 
 class Authenticator:

@@ -51,7 +51,7 @@ class Metrics:
         counter.inc(count)
 
     def response(self, status: int) -> None:
-        """Count a response."""
+        """Count a response; 0 stands for a client that went away."""
         counter = self._known_status.get(status)
         if counter is None:
             counter = self._known_status[status] = self._responses.labels(str(status))

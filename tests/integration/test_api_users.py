@@ -173,6 +173,27 @@ def test_a_frozen_wallet_signs_nothing_until_it_is_unfrozen_and_a_closed_one_nev
     assert house.get(path, "aozora").json()["state"] == "closed"
 
 
+def test_a_token_without_a_company_is_not_taken_for_the_operator(house: House) -> None:
+    house.tokens["nobody"] = house.token("n", "trade:write trade:read wallet:write")
+    wallet = house.get("/v1/wallets", "aozora").json()["items"][0]["id"]
+    head = house.head()
+    assert kind(house.post(f"/v1/wallets/{wallet}:freeze", "nobody", {"reason": "x"})) == "missing-company"
+    assert kind(house.post(f"/v1/wallets/{wallet}:rotate", "nobody")) == "missing-company"
+    assert kind(house.post("/v1/users", "nobody", {"user": "u", "company": "aozora"})) == "missing-company"
+    line = {"command": "FreezeWallet", "wallet": wallet, "reason": "x"}
+    assert kind(house.bulk("nobody", [line])) == "missing-company"
+    mine = house.get("/v1/users/user%20of%20aozora/wallet?company=aozora", "nobody")
+    for response in (mine, house.get("/v1/wallets?company=aozora", "nobody"), house.get("/v1/entries/1", "nobody")):
+        assert kind(response) == "missing-company"
+    asked = {"command": "OpenWallet", "user": "u", "company": "aozora", "address": OwnWallet().address}
+    assert kind(house.post("/v1/typed-data", "nobody", asked)) == "missing-company"
+    house.tokens["auditing"] = house.token("n", "wallet:write audit:read trade:read")
+    assert kind(house.post(f"/v1/wallets/{wallet}:freeze", "auditing", {"reason": "x"})) == "missing-company"
+    response = house.bulk("auditing", [line])
+    assert kind(response) == "missing-company"
+    assert house.head() == head
+
+
 class TestOwnCustody:
     @pytest.fixture
     def wallet(self, house: House) -> OwnWallet:
