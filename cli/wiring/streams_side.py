@@ -69,7 +69,9 @@ class StreamsSide:
         ledger, host = self._ledger, self.host
         source = host.source(ledger.entries)
         host.add(source, self.sequencer)
-        host.add(source, Projector(self.read_store, self.board.publish))
+        projector = Projector(self.read_store, self.board.publish)
+        self.board.publish(projector.position()[0])  # what an earlier process projected can be read from the start
+        host.add(source, projector)
         published = host.source(PublishedLog(ledger.entries, self.view))
         host.add(published, self.anchorer)
         anchors = host.source(self._anchor_entries)
