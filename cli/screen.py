@@ -35,7 +35,7 @@ EXPECTED: Final = (
 def fail(error: Exception) -> int:
     """Show an error: one line for what an operator can mend, a trace for a defect. The exit code."""
     if isinstance(error, EXPECTED):
-        console.print(f"daicho: {escaped(str(error))}", style="bold red", markup=False)
+        console.print(f"daicho: {escaped(str(error))}", style="bold red", markup=False, soft_wrap=True)
         return 2
     console.print_exception(show_locals=False)
     return 2
