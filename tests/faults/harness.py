@@ -185,10 +185,10 @@ class Service:
             if child.is_running():
                 child.kill()
 
-    def refuses_to_start(self, settings: Mapping[str, str] | None = None) -> tuple[int, str]:
+    def refuses_to_start(self, settings: Mapping[str, str] | None = None, **more: Any) -> tuple[int, str]:
         """Start it and wait for its end: exit code, and what it said meanwhile."""
         before = self.log.stat().st_size if self.log.exists() else 0
-        self.start(settings)
+        self.start(settings, **more)
         code = self._zygote.exit_code(self.process, START_SECONDS)
         self._process = None
         return code, self.log.read_bytes()[before:].decode()
@@ -229,9 +229,12 @@ class Service:
             )  # fmt: skip
         return self._tokens[company]
 
-    def ask(self, method: str, path: str, *, company: str = "", key: str = "", **more: Any) -> httpx.Response:
+    def ask(
+        self, method: str, path: str, *, company: str = "", key: str = "", media: str = "", **more: Any
+    ) -> httpx.Response:
         """One request by a company's clerk, or by the operator."""
-        headers = {"authorization": f"Bearer {self.token(company)}"} | ({"idempotency-key": key} if key else {})
+        given = {"authorization": f"Bearer {self.token(company)}", "idempotency-key": key, "content-type": media}
+        headers = {name: value for name, value in given.items() if value}
         return self._http.request(method, path, headers=headers, **more)
 
     def sign_up(self, companies: Sequence[str]) -> None:

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+PR_CAPBSET_DROP = 24
+CAPABILITY_VERSION = 0x20080522
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 PRELOADED = (
     "anyio._backends._asyncio",
     "api.server",
@@ -49,6 +52,23 @@ def main() -> None:
         _answer({"pid": pid})
 
 
+def obey_file_modes() -> None:
+    """Give up root's right to write what a file's mode forbids; whoever is not root has none."""
+    if os.getuid() or sys.platform != "linux":
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
+    rights = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: twice 32 of them
+    if libc.capget(header, rights):
+        raise OSError(ctypes.get_errno(), "capget")
+    for right in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        libc.prctl(PR_CAPBSET_DROP, right)
+        for kind in range(3):
+            rights[kind] &= ~(1 << right)
+    if libc.capset(header, rights):
+        raise OSError(ctypes.get_errno(), "capset")
+
+
 def _answer(value: dict[str, Any]) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
@@ -69,6 +89,8 @@ def _run(request: dict[str, Any]) -> None:
         os.dup2(out, 1)
         os.dup2(log, 2)
         os.environ.update(request["env"])
+        if request.get("obeys_file_modes"):
+            obey_file_modes()
         sys.argv = ["daicho", *request["arguments"]]
         if "FAULT_TRIGGER" in request["env"]:
             from tests.faults import crash_points
