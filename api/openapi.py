@@ -24,8 +24,10 @@ from api.errors import (
 )
 from api.operations import Operation
 from api.params import Param
+from api.shapes import CommandAnswer, UserAnswer
 from domain import errors as e
 
+_CREATED: Final = 201
 REF: Final = "#/components/schemas/{name}"
 _PLACE: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
 _HEADERS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
@@ -35,6 +37,15 @@ _HEADERS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
         "2f1d7c0e-record-17",
     ),
     "If-Match": ("the ETag of the version that the command is meant for", {"type": "string"}, '"1"'),
+}
+_ANSWER_HEADERS: Final[dict[str, Any]] = {
+    "ETag": {"description": "the version after the command", "schema": {"type": "string"}, "example": '"2"'},
+    "Idempotency-Hit": {
+        "description": "`true` when an earlier answer is repeated",
+        "schema": {"type": "string", "enum": ["true"]},
+        "example": "true",
+    },
+    "Location": {"description": "where what is new is found", "schema": {"type": "string"}, "example": "/v1/trades/…"},
 }
 _TAGS: Final = {
     "trades": "what two companies agree on",
@@ -165,7 +176,11 @@ def _parameter(param: Param) -> dict[str, Any]:
 
 def _success(row: Operation, schemas: _Schemas) -> dict[str, Any]:
     content = {"schema": schemas.of(row.success.type), "example": row.success.example}
-    return {"description": row.success.description, "content": {row.success.media: content}}
+    described: dict[str, Any] = {"description": row.success.description, "content": {row.success.media: content}}
+    if row.success.type in (CommandAnswer, UserAnswer):
+        names = [name for name in _ANSWER_HEADERS if name != "Location" or row.success.status == _CREATED]
+        described["headers"] = {name: _ANSWER_HEADERS[name] for name in names}
+    return described
 
 
 def problems_of(row: Operation) -> list[type[e.DaichoError]]:
