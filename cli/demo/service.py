@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -35,29 +36,30 @@ class RunningService:
         self.url = f"http://{settings.host}:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it and wait until it is ready. Raises DemoFailed with its last words."""
+    @property
+    def pid(self) -> int:
+        """The service's process."""
+        if self._process is None:
+            raise DemoFailed("the service is not running")
+        return self._process.pid
+
+    def start(self, until: Callable[[str], bool] | None = None) -> None:
+        """Start it and wait until it is ready, or until what is asked of its URL. Raises DemoFailed."""
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "cli.main", "serve", "--data", str(self._settings.data_dir)]
+        command += ["--port", str(self.port), "--log-level", self._settings.log_level]
         with self._log_file.open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "cli.main",
-                    "serve",
-                    "--data",
-                    str(self._settings.data_dir),
-                    "--port",
-                    str(self.port),
-                    "--log-level",
-                    self._settings.log_level,
-                ],
-                stdout=log,
-                stderr=log,
-            )
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        self._wait(until or is_ready)
+
+    def wait_ready(self) -> None:
+        """Wait until it takes commands. Raises DemoFailed."""
+        self._wait(is_ready)
+
+    def _wait(self, condition: Callable[[str], bool]) -> None:
         deadline = time.monotonic() + READY_SECONDS
-        while not self._ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+        while not condition(self.url):
+            if self._process is None or self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise DemoFailed(f"the service did not become ready; its last words:\n{last_lines(self._log_file)}")
             time.sleep(POLL_SECONDS)
@@ -81,11 +83,13 @@ class RunningService:
                 process.kill()
                 process.wait()
 
-    def _ready(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=2.0).status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
+
+def is_ready(url: str) -> bool:
+    """True once the service at the URL takes commands."""
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2.0).status_code == httpx.codes.OK
+    except httpx.HTTPError:
+        return False
 
 
 class Person:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 from chain.authorship import CustodialSigner, TypedVerifier
+from chain.curve import assert_fast_crypto
 from chain.master_key import SERVICE, FileKeyProvider
 from chain.signer.client import SignerClient
 from chain.signer.protocol import Description
@@ -39,6 +40,7 @@ class LedgerSide:
         signer: SignerClient,
         master_key_file: Path,
     ) -> None:
+        assert_fast_crypto(allow_slow=settings.development)
         self.description = description
         self.clock = LedgerClock(settings.clock_jump_limit_seconds)
         self.ledger = Ledger({"SQLITE_DBNAME": str(folder.ledger)})
