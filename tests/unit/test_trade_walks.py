@@ -180,8 +180,27 @@ class TradeWalk(RuleBasedStateMachine):
                 self.record(trade_id(number), "aozora", "kita", "aozora", 1000, f"r{number}")
             self.one_allowed_step(data)
 
+    def other_of(self, trade: str, who: str) -> str:
+        seller, buyer = self.trades[trade].sides()
+        return buyer if who == seller else seller
+
     def one_allowed_step(self, data: st.DataObject, asked_of: str = "") -> None:
-        choices = [
+        if choices := self.allowed(asked_of):
+            trade, who, step, part = data.draw(st.sampled_from(choices))
+            for spoiled in (  # allowed but for one thing, mostly: the model says
+                (trade, self.other_of(trade, who), step, part, "JPY"),
+                (trade, "mori", step, part, "JPY"),
+                (trade, who, step, "more", "JPY"),
+                (trade, who, step, "nothing", "JPY"),
+                (trade, who, step, part, "EUR"),
+            ):
+                if spoiled[1] != who or step in {"settle", "propose"}:
+                    self.follow_up(*spoiled)
+            self.follow_up(trade, who, step, part, "JPY")
+
+    def allowed(self, asked_of: str = "") -> list[tuple[str, str, str, str]]:
+        """The steps that the model allows: trade, company, step, part of the open amount."""
+        return [
             (trade, who, step, part)
             for trade, model in self.trades.items()
             for who in model.sides()
@@ -189,8 +208,6 @@ class TradeWalk(RuleBasedStateMachine):
             for part in (("half", "all") if step in {"settle", "propose"} else ("all",))
             if model.may(step, who, part_of(model.open, part), "JPY") and asked_of in {"", who}
         ]
-        if choices:
-            self.follow_up(*data.draw(st.sampled_from(choices)), "JPY")
 
     @rule(data=st.data(), step=st.sampled_from(STEPS), part=PARTS, currency=CURRENCY, who=WHO)
     def any_step(self, data: st.DataObject, step: str, part: str, currency: str, who: str) -> None:
@@ -211,7 +228,7 @@ class TradeWalk(RuleBasedStateMachine):
             "note": c.AddNote(trade=trade, note="n"),
         }
         allowed = model is not None and who not in self.stopped and model.may(step, who, units, currency)
-        assert self.ask(self.parties[who], commands[step]) == allowed, (step, who, model)
+        assert self.ask(self.parties[who], commands[step]) == allowed, (step, who, units, currency, model)
         if model is not None and allowed:
             for company, change in model.do(step, who, units).items():
                 self.sums[company] += change
