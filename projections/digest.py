@@ -27,6 +27,7 @@ class Digest(msgspec.Struct, frozen=True):
 class Difference(msgspec.Struct, frozen=True):
     """The first row (in order of its key) that differs; a row that is missing is null."""
 
+    source: Source
     table: str
     live: dict[str, Any] | None
     replayed: dict[str, Any] | None
@@ -52,12 +53,12 @@ def first_difference(live: sqlite3.Connection, replayed: sqlite3.Connection, sou
     with snapshot(live), snapshot(replayed):
         ours, theirs = progress(live, source), progress(replayed, source)
         if ours != theirs:
-            return Difference("progress", _shown(_PROGRESS, ours), _shown(_PROGRESS, theirs))
+            return Difference(source, "progress", _shown(_PROGRESS, ours), _shown(_PROGRESS, theirs))
         for table in TABLES_OF_SOURCE[source]:
             names = _columns(live, table)
             for mine, other in zip_longest(_rows(live, source, table), _rows(replayed, source, table)):
                 if mine != other:
-                    return Difference(table, _shown(names, mine), _shown(names, other))
+                    return Difference(source, table, _shown(names, mine), _shown(names, other))
     return None
 
 
@@ -80,4 +81,4 @@ def _shown(names: tuple[str, ...], row: tuple[Any, ...] | None) -> dict[str, Any
 def _text(name: str, value: Any) -> Any:
     if not isinstance(value, bytes):
         return value
-    return value.hex() if name == "leaf" else value.decode()
+    return value.hex() if name == "leaf" else value.decode(errors="replace")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+from domain.errors import StorageUnavailable
 from projections.anchor_projector import AnchorProjector
 from projections.digest import Difference, first_difference
 from projections.position import PositionGap, Record
@@ -24,6 +25,10 @@ class EntryLog(Protocol):
 
     def read(self, start: int, limit: int) -> list[Record]:
         """At most `limit` records from position `start` on, ascending and without gaps."""
+
+
+class ReadModelsDamaged(Exception):
+    """The file of the read models is no whole database any more; it is derived data: delete it."""
 
 
 class Follower(Protocol):
@@ -141,6 +146,28 @@ def check(
         finally:
             replayed.close()
             remove(scratch)
+
+
+def check_file(
+    path: Path,
+    scratch: Path,
+    entries: EntryLog,
+    anchors: EntryLog | None = None,
+    *,
+    embedded_chain_ids: Collection[int] = (),
+    progressed: Progress | None = None,
+) -> Difference | None:
+    """`check` of a live file by its path. Raises ReadModelsDamaged, StoreOutdated, StorageUnavailable."""
+    try:
+        store = ReadStore(path)
+        try:
+            return check(store, scratch, entries, anchors, embedded_chain_ids=embedded_chain_ids, progressed=progressed)
+        finally:
+            store.close()
+    except sqlite3.OperationalError as error:
+        raise StorageUnavailable("the read models cannot be read for now", reason=str(error)) from error
+    except sqlite3.DatabaseError as error:
+        raise ReadModelsDamaged(f"{path.name} is damaged, delete it and it is made again: {error}") from error
 
 
 def remove(path: Path) -> None:

@@ -7,18 +7,20 @@ from pathlib import Path
 import msgspec
 
 from chain.authorship import TypedVerifier
-from cli.checking.entries import SignatureAudit, check_entries
+from cli.checking.entries import EntriesCheck
 from cli.checking.findings import Progress, Report
 from cli.checking.heads import AnchorHead, check_anchors, check_checkpoints, check_tree
+from cli.checking.signatures import SignatureAudit
 from domain.book import BookOpened
 from domain.entry import Envelope, decode_envelope
 from merkle.flat_log import FlatLog
 from merkle.notes import parse_verifier_key
-from projections.rebuild import check as check_read_models
-from projections.store import ReadStore
+from projections.position import ProjectionStopped
+from projections.rebuild import ReadModelsDamaged, check_file
+from projections.store import StoreOutdated
 from storage.entry_log import SqliteEntryLog
 from storage.folder import DataFolder
-from storage.log_store import LogStoreError, SqliteLogStore
+from storage.log_store import LogStoreError, LogUnavailableError, SqliteLogStore
 
 ChainHeads = Callable[[BookOpened, str], Sequence[AnchorHead]]
 """The heads in the contract's events, given the book and its origin; raises OSError when no node answers."""
@@ -63,35 +65,56 @@ def run_check(
     except msgspec.MsgspecError as error:
         report.differs("entries", 1, f"the first entry does not open a book: {error}")
         return report
-    audit = SignatureAudit(TypedVerifier(origin, book.chain_id, book.contract), report) if signatures else _look_on
-    tree = check_entries(entries, origin, report.pinned, report, progress, audit)
-    _check_log(folder, tree, book, origin, report, progress)
-    _check_anchors(folder, tree, book, origin, report, chain_heads, anchor_table)
-    _check_projections(folder, entries, book, report, progress, anchor_table)
-    if not signatures:
+    audit = SignatureAudit(TypedVerifier(origin, book.chain_id, book.contract), report)
+    following = EntriesCheck(origin, report, audit if signatures else _look_on)
+    following.run(entries, report.pinned, progress)
+    if signatures:
+        audit.finish()
+    else:
         report.not_checked["signatures"] = "not asked for (--signatures)"
+    tree = following.tree
+    _check_log(folder, tree, entries, book, origin, report, progress)
+    _check_anchors(folder, tree, entries, book, origin, report, chain_heads, anchor_table)
+    _check_projections(folder, entries, book, report, progress, anchor_table)
     entries.close()
     return report
 
 
 def _check_log(
-    folder: DataFolder, tree: FlatLog, book: BookOpened, origin: str, report: Report, progress: Progress
+    folder: DataFolder,
+    tree: FlatLog,
+    entries: SqliteEntryLog,
+    book: BookOpened,
+    origin: str,
+    report: Report,
+    progress: Progress,
 ) -> None:
+    if not folder.log.exists():
+        report.not_checked["tree"] = report.not_checked["checkpoints"] = "there is no log yet"
+        return
     try:
         store = SqliteLogStore(folder.log)
         check_tree(tree, store, report, progress)
         check_checkpoints(tree, store.checkpoints(), origin, parse_verifier_key(book.log_key), report)
-        last = store.last_checkpoint()
-        if last is not None and last.size > SqliteEntryLog(folder.ledger).head():
-            report.differs("checkpoints", last.size, f"checkpoint {last.size} was signed, the store ends before")
+        last, reached = store.last_checkpoint(), store.position()[0]
         store.close()
+    except LogUnavailableError as error:
+        report.not_checked["tree"] = str(error)
+        return
     except LogStoreError as error:
         report.differs("tree", 0, str(error))
+        return
+    head = entries.head()  # asked for last: the log never leads
+    if last is not None and last.size > head:
+        report.differs("checkpoints", last.size, f"checkpoint {last.size} was signed, the store ends at {head}")
+    elif reached > head:
+        report.differs("tree", reached, f"the log was sequenced up to {reached}, the store ends at {head}")
 
 
 def _check_anchors(
     folder: DataFolder,
     tree: FlatLog,
+    entries: SqliteEntryLog,
     book: BookOpened,
     origin: str,
     report: Report,
@@ -99,7 +122,10 @@ def _check_anchors(
     table: str,
 ) -> None:
     if folder.anchors.exists():
-        check_anchors("anchors", tree, _book_heads(SqliteEntryLog(folder.anchors, table)), report)
+        try:
+            check_anchors("anchors", tree, _book_heads(SqliteEntryLog(folder.anchors, table)), report)
+        except (msgspec.MsgspecError, ValueError) as error:
+            report.differs("anchors", 0, f"the anchor book cannot be read: {error}")
     if chain_heads is None:
         report.not_checked["contract"] = "no node to ask (--rpc URL)"
         return
@@ -109,19 +135,23 @@ def _check_anchors(
         report.not_checked["contract"] = f"the node does not answer: {error}"
         return
     check_anchors("contract", tree, heads, report)
-    ahead = [head.size for head in heads if head.size > SqliteEntryLog(folder.ledger).head()]
+    head = entries.head()
+    ahead = [anchored.size for anchored in heads if anchored.size > head]
     if ahead:
-        report.differs("contract", ahead[0], f"the contract holds size {ahead[0]}, the store ends before")
+        report.differs("contract", ahead[0], f"the contract holds size {ahead[0]}, the store ends at {head}")
 
 
 def _book_heads(log: SqliteEntryLog) -> list[AnchorHead]:
     heads: list[AnchorHead] = []
     position = 1
     while records := log.read(position, 1000):
-        for _, state in records:
+        for at, state in records:
+            if at != position:
+                raise ValueError(f"position {position} of the anchor book is missing")
             data = msgspec.json.decode(decode_envelope(state).data, type=_AnchorData)
             heads.append(_BookHead(data.size, bytes.fromhex(data.root)))
-        position = records[-1][0] + 1
+            position += 1
+    log.close()
     return heads
 
 
@@ -133,22 +163,31 @@ def _check_projections(
         return
     anchors = SqliteEntryLog(folder.anchors, table) if folder.anchors.exists() else None
     with tempfile.TemporaryDirectory(prefix="daicho-check-") as scratch:
-        store = ReadStore(folder.reads)
-        difference = check_read_models(
-            store,
-            Path(scratch) / "replay.db",
-            entries,
-            anchors,
-            embedded_chain_ids=[book.chain_id] if folder.chain.exists() else [],
-            progressed=lambda done, total: progress("projections", done, total),
-        )
-        store.close()
+        try:
+            difference = check_file(
+                folder.reads,
+                Path(scratch) / "replay.db",
+                entries,
+                anchors,
+                embedded_chain_ids=[book.chain_id] if folder.chain.exists() else [],
+                progressed=lambda done, total: progress("projections", done, total),
+            )
+        except StoreOutdated as outdated:
+            report.not_checked["projections"] = str(outdated)
+            return
+        except ProjectionStopped as stopped:
+            report.differs("projections", stopped.position, f"they cannot be made again: {stopped}")
+            return
+        except ReadModelsDamaged as damaged:
+            report.differs("projections", 0, str(damaged))
+            return
     report.count("projections")
     if difference is not None:
         row = difference.live or difference.replayed or {}
-        position = next((row[name] for name in ("position", "last_position", "first_position") if name in row), 0)
+        names = ("position", "last_position", "first_position") if difference.source == "entries" else ("size",)
+        position = next((row[name] for name in names if name in row), 0)
         what = f"table {difference.table}: live {difference.live}, replayed {difference.replayed}"
-        report.differs("projections", int(position), what)
+        report.differs("projections", int(position or 0), what)
 
 
 def _look_on(_position: int, _state: bytes, _envelope: Envelope) -> None:
