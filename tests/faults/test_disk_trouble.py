@@ -14,6 +14,8 @@ import pytest
 from tests.faults.auditor import Audit, rows_of
 from tests.faults.harness import COMPANIES, Service, Zygote, running, trade, wait_for
 
+pytest_plugins = ("tests.faults.fixtures",)
+
 SELLER, BUYER = COMPANIES[:2]
 SMALL_DISK_MIB = 48
 pytestmark = pytest.mark.slow

@@ -14,6 +14,8 @@ from tests.faults.auditor import Audit, rows_of
 from tests.faults.harness import COMPANIES, ROOT, Service, Zygote, wait_for
 from tests.faults.load import Load
 
+pytest_plugins = ("tests.faults.fixtures",)
+
 LINES = 2_500
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -16,6 +16,8 @@ from tests.faults.auditor import Audit
 from tests.faults.harness import COMPANIES, Service, running, wait_for
 from tests.faults.load import Load
 
+pytest_plugins = ("tests.faults.fixtures",)
+
 KILLS = int(os.environ.get("FAULT_KILLS", "50"))
 CHILD_KILLS = 4
 WHILE_STARTING = 0.2

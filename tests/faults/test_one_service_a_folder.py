@@ -7,6 +7,8 @@ import sys
 from tests.faults.auditor import Audit
 from tests.faults.harness import COMPANIES, ROOT, Service, free_port, running
 
+pytest_plugins = ("tests.faults.fixtures",)
+
 
 def test_a_second_service_on_a_folder_is_refused_in_one_line_and_the_first_goes_on(service: Service) -> None:
     with running(service):

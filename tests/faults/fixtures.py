@@ -1,4 +1,8 @@
-"""What the fault tests share: one process that forks services, and a folder that a service has begun its ledger in."""
+"""What tests of the whole service share: one process that forks services, and a service not started yet.
+
+A test module asks for them with `pytest_plugins = ("tests.faults.fixtures",)`. PYTEST_DONT_REWRITE: see
+tests/chain_fixtures.py.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
