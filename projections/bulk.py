@@ -10,19 +10,21 @@ cores the first and the last come close (41,000 and 48,000). Reading back is one
 import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
 
-_MAX_ROWS: Final = 512  # preparing a statement costs about 9 microseconds a row, once
-_MAX_PARAMETERS: Final = 32_000  # SQLite's own limit is 32,766
+# More rows a step do not make it cheaper: preparing a statement costs 0.7 microseconds a parameter, once a connection
+# and size, and the values of a step should stay in the processor's cache.
+_MAX_PARAMETERS: Final = 1_024
 _encode = msgspec.json.encode
 
 
 def write_rows(connection: sqlite3.Connection, before: str, rows: Sequence[Sequence[Any]], after: str = "") -> None:
     """Run `before VALUES (...), (...) after` over all rows, which have one width.
 
-    Chunks are powers of two: any number of rows takes few steps, and only ten statements a table are ever prepared.
+    Chunks are powers of two: any number of rows takes few steps, and each table has but a handful of statements.
     """
     if not rows:
         return
@@ -32,9 +34,7 @@ def write_rows(connection: sqlite3.Connection, before: str, rows: Sequence[Seque
     while start < len(rows):
         while size > len(rows) - start:
             size >>= 1
-        values: list[Any] = []
-        for row in rows[start : start + size]:
-            values += row
+        values = tuple(chain.from_iterable(rows[start : start + size]))
         connection.execute(_statement(before, width, size, after), values)
         start += size
 
@@ -46,10 +46,7 @@ def read_json(connection: sqlite3.Connection, sql: str, keys: Iterable[Any]) -> 
 
 
 def _chunk(width: int) -> int:
-    size = _MAX_ROWS
-    while size * width > _MAX_PARAMETERS:
-        size >>= 1
-    return size
+    return 1 << (max(1, _MAX_PARAMETERS // width).bit_length() - 1)
 
 
 @lru_cache(maxsize=256)

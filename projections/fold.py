@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from projections import events as ev
 from projections.position import EntryCorrupt
-from projections.rows import BalanceRow, CompanyRow, Pending, Posting, TradeRow, TradeTerms, WalletRow
+from projections.rows import BalanceRow, CompanyRow, Pending, TradeRow, TradeTerms, WalletRow
 
 _OPENING: Final = frozenset({"BookOpened", "CompanyRegistered", "WalletOpened", "BatchSigned", "TradeRecorded"})
 Pair = tuple[str, str, str]  # lesser company code, greater company code, currency
+Posting = tuple[int, int]  # position, units that the lesser company is owed more by the greater (negative: less)
 
 
 class Needs:
@@ -50,7 +51,7 @@ class Fold:
         self.changed_trades: set[str] = set()
         self.entries: list[tuple[Any, ...]] = []
         self.books: list[tuple[Any, ...]] = []
-        self.postings: list[Posting] = []
+        self.postings: dict[Pair, list[Posting]] = {}
 
     def apply(self, head: ev.Head, entry: bytes) -> None:
         """One event. EntryCorrupt when it acts on something that was never made."""
@@ -93,25 +94,25 @@ class Fold:
     def post(self, head: ev.Head, row: TradeRow, units: int) -> None:
         """The buyer owes the seller so many units more."""
         if row.seller < row.buyer:
-            posting = Posting(row.seller, row.buyer, row.currency, head.position, units)
+            pair = (row.seller, row.buyer, row.currency)
         else:
-            posting = Posting(row.buyer, row.seller, row.currency, head.position, -units)
-        self.postings.append(posting)
+            pair, units = (row.buyer, row.seller, row.currency), -units
+        self.postings.setdefault(pair, []).append((head.position, units))
 
 
-def running(postings: Iterable[Posting], balances: dict[Pair, BalanceRow]) -> list[tuple[int, int, str]]:
-    """Rows of the table `postings`; `balances` (before the batch, by pair) are brought up to date."""
-    sums = {pair: int(row.units) for pair, row in balances.items()}
+def running(postings: dict[Pair, list[Posting]], balances: dict[Pair, BalanceRow]) -> list[tuple[int, int, str]]:
+    """Rows of the table `postings`, pair by pair; `balances` (before the batch) are brought up to date."""
     rows = []
-    for posting in postings:
-        pair = (posting.company, posting.counterparty, posting.currency)
+    for pair, changes in postings.items():
         row = balances.get(pair)
         if row is None:
-            row = balances[pair] = BalanceRow(*pair, "0", posting.position, posting.position)
-        row.position = posting.position
-        balance = sums[pair] = sums.get(pair, 0) + posting.units
-        row.units = str(balance)
-        rows.append((row.pair, posting.position, row.units))
+            first = changes[0][0]
+            row = balances[pair] = BalanceRow(*pair, "0", first, first)
+        number, balance = row.pair, int(row.units)
+        for position, units in changes:
+            balance += units
+            rows.append((number, position, str(balance)))
+        row.units, row.position = str(balance), changes[-1][0]
     return rows
 
 

@@ -86,16 +86,6 @@ class TradeRow(msgspec.Struct, array_like=True, gc=False):
     last_position: int
 
 
-class Posting(msgspec.Struct, frozen=True, gc=False):
-    """An effect on balances: `company`, the lesser code, is owed `units` more by `counterparty` (negative: less)."""
-
-    company: str
-    counterparty: str
-    currency: str
-    position: int
-    units: int
-
-
 class BalanceRow(msgspec.Struct, array_like=True, gc=False):
     """A pair's row of `balances`, seen from the lesser code; `units` is a decimal of any size."""
 

@@ -296,3 +296,22 @@ def test_an_event_of_something_never_made_stops_the_projection(tmp_path: Path) -
     book.add("AnchorMined", 0, size=1)
     with pytest.raises(EntryCorrupt, match="AnchorMined at position 1"):
         AnchorProjector(ReadStore(tmp_path / "anchors.db")).process(book.records)
+
+
+def test_a_row_that_the_tables_refuse_undoes_the_batch_and_the_projector_goes_on(tmp_path: Path) -> None:
+    made = walk(7, 40)
+    records = list(made.factory.records)
+    trade = made.trades[0]
+    twice = next(entry for _, entry in records if trade.id.encode() in entry)
+    start = twice.index(b'"position":')
+    forged = twice[:start] + b'"position":41' + twice[twice.index(b",", start) :]
+    store = ReadStore(tmp_path / "read.db")
+    projector = Projector(store)
+    projector.process(records[:30])
+    with pytest.raises(sqlite3.IntegrityError):
+        projector.process([*records[30:], (41, forged)])
+    assert projector.position()[0] == 30
+    projector.process(records[30:])
+    whole = ReadStore(tmp_path / "whole.db")
+    Projector(whole).process(records)
+    assert digest(store, 40) == digest(whole, 40)
