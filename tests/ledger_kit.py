@@ -247,7 +247,7 @@ def names(answers: Sequence[Answer]) -> list[str]:
 # -- the audit -------------------------------------------------------------------------------------------------------
 
 
-def audit(records: Sequence[tuple[int, bytes]]) -> list[dict[str, Any]]:
+def audit(records: Sequence[tuple[int, bytes]], origin: str = ORIGIN) -> list[dict[str, Any]]:
     """Decode a log after checking what a stranger would: no hole, order, canonical bytes, versions, authorship."""
     entries = [json.loads(state) for _, state in records]
     assert [position for position, _ in records] == list(range(1, len(records) + 1)), "positions have a hole"
@@ -259,7 +259,7 @@ def audit(records: Sequence[tuple[int, bytes]]) -> list[dict[str, Any]]:
     for (position, state), entry in zip(records, entries, strict=True):
         assert state == json.dumps(entry, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
         assert entry["position"] == position
-        assert entry["log"] == ORIGIN
+        assert entry["log"] == origin
         assert entry["recorded_at"] >= last, "time goes back"
         last = entry["recorded_at"]
         versions[entry["aggregate_id"]] = versions.get(entry["aggregate_id"], 0) + 1
@@ -267,7 +267,7 @@ def audit(records: Sequence[tuple[int, bytes]]) -> list[dict[str, Any]]:
         assert entry["command"]["key"] not in commands, "a command was done twice"
         commands.add(entry["command"]["key"])
         _audit_digest(entry, digests)
-        _audit_signature(entry, wallets, entries)
+        _audit_signature(entry, wallets, entries, origin)
     return entries
 
 
@@ -281,7 +281,9 @@ def _audit_digest(entry: dict[str, Any], digests: dict[str, str]) -> None:
         assert data["digest"] == digests[entry["aggregate_id"]], "a digest of other terms"
 
 
-def _audit_signature(entry: dict[str, Any], wallets: dict[str, str], entries: list[dict[str, Any]]) -> None:
+def _audit_signature(
+    entry: dict[str, Any], wallets: dict[str, str], entries: list[dict[str, Any]], origin: str
+) -> None:
     data, kind = entry["data"], entry["type"]
     signature = data.get("signature")
     if kind == "WalletOpened":
@@ -292,12 +294,12 @@ def _audit_signature(entry: dict[str, Any], wallets: dict[str, str], entries: li
         _audit_batch(entry, signature, entries)
         return
     address = wallets[signature["wallet"]]
-    TYPED.require_signer(kind, ORIGIN, entry["aggregate_id"], data, address)
+    TYPED.require_signer(kind, origin, entry["aggregate_id"], data, address)
     assert signature["address"] == address
     assert signature["deadline"] >= dt.datetime.fromisoformat(entry["recorded_at"]).timestamp()
     if kind == "WalletKeyRotated":
         by_new = {**data, "signature": data["new_signature"]}
-        TYPED.require_signer(kind, ORIGIN, entry["aggregate_id"], by_new, data["new"])
+        TYPED.require_signer(kind, origin, entry["aggregate_id"], by_new, data["new"])
         wallets[entry["aggregate_id"]] = data["new"]
 
 
