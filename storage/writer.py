@@ -313,9 +313,7 @@ class GroupWriter:
     def _answer(self, group: _Group) -> None:
         lines = iter(group.lines)
         for request in group.waiting:
-            answers = [[self._answer_of(line, group) for line in next(lines)] for _ in request.units]
-            if not request.future.done():
-                request.future.set_result(answers)
+            request.future.set_result([[self._answer_of(line, group) for line in next(lines)] for _ in request.units])
 
     def _answer_of(self, line: Line, group: _Group) -> Answer:
         if isinstance(line, DaichoError):

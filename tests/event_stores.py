@@ -116,9 +116,11 @@ class SqliteStore:
     @contextmanager
     def broken_reads(self) -> Iterator[None]:
         other = sqlite3.connect(self.path)
-        other.execute("ALTER TABLE stored_events RENAME TO hidden_events")
+        for table in ("stored_events", "stored_events_claims"):
+            other.execute(f"ALTER TABLE {table} RENAME TO hidden_{table}")
         yield
-        other.execute("ALTER TABLE hidden_events RENAME TO stored_events")
+        for table in ("stored_events", "stored_events_claims"):
+            other.execute(f"ALTER TABLE hidden_{table} RENAME TO {table}")
         other.close()
 
     def close(self) -> None:

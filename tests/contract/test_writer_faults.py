@@ -8,7 +8,7 @@ import pytest
 
 from domain import commands as c
 from domain.errors import ClockJumped, LedgerReadOnly, StorageUnavailable
-from domain.orders import Order, Receipt
+from domain.orders import Order, Receipt, Unit
 from tests.event_stores import SqliteStore
 from tests.ledger_kit import Book, Party, names, record, run, settle, trade_id
 
@@ -306,6 +306,68 @@ def test_the_signer_being_away_is_trouble_and_known_commands_are_answered_all_th
         assert names(await book.ledger.execute_atomic([known, new])) == ["repeat", "SignerUnavailable"]
         assert names(await book.ledger.execute_atomic([known])) == ["repeat"]
         assert names(await book.ledger.execute_batch([known, new], "continue")) == ["repeat", "SignerUnavailable"]
+
+    run(scenario())
+    book.audit()
+
+
+def test_a_defect_in_the_commits_thread_is_trouble_for_its_group_only(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = store.open()
+
+    async def scenario() -> None:
+        a, _ = await book.two_sides()
+        order = book.order(a, record())
+        with monkeypatch.context() as patch:
+            patch.setattr("storage.writer.claims_table", lambda _: 1 / 0)
+            (answer,) = await book.ledger.execute_each([order])
+        assert isinstance(answer, StorageUnavailable)
+        assert answer.values == {"reason": "ZeroDivisionError"}
+        assert names(await book.ledger.execute_each([order])) == ["done"]
+
+    run(scenario())
+    book.audit()
+
+
+def test_an_answer_that_cannot_be_read_again_is_trouble_for_its_caller_only(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = store.open()
+
+    async def scenario() -> None:
+        a, _ = await book.two_sides()
+        await book.do(a, record(), "known")
+        orders = [book.order(a, record(), "known"), book.order(a, record(reference="new"))]
+        with monkeypatch.context() as patch:
+
+            def unreadable(_: Any) -> Any:
+                raise StorageUnavailable("the event store cannot be read for now")
+
+            patch.setattr(book.entries, "receipt", unreadable)
+            assert names(await book.ledger.execute_each(orders)) == ["StorageUnavailable", "done"]
+            patch.setattr(book.entries, "receipt", lambda _: 1 / 0)
+            assert names(await book.ledger.execute_each(orders[:1])) == ["StorageUnavailable"]
+        assert names(await book.ledger.execute_each(orders)) == ["repeat", "repeat"]
+
+    run(scenario())
+    book.audit()
+
+
+def test_a_caller_that_went_away_is_no_matter_when_its_group_fails(store: SqliteStore) -> None:
+    book = store.open()
+
+    async def scenario() -> None:
+        a, _ = await book.two_sides()
+        with store.locked():
+            order = book.order(a, record(reference="late"))
+            assert await book.ledger.authorship.sign([order]) == [None]
+            gone = asyncio.ensure_future(book.writer.submit([Unit([order])]))
+            await asyncio.sleep(0)
+            gone.cancel()
+            other = await book.ledger.execute_each([book.order(a, record(reference="other"))])
+            assert names(other) == ["StorageUnavailable"]
+        await book.do(a, record(reference="and goes on"))
 
     run(scenario())
     book.audit()

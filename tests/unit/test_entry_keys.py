@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.entry import Actor, command_key_hash
-from domain.ids import IdSource, is_uuid7
+from domain.ids import IdSource, _refill, is_uuid7
 
 ORIGIN = "daicho.invalid/keys"
 ACTOR = Actor("aozora", "ab" * 16)
@@ -111,6 +111,10 @@ def test_a_fork_does_not_repeat_its_parents_bits() -> None:
     assert os.read(reader, 32).decode() != ids.random128()
     os.close(reader)
     os.close(writer)
+    before = ids.random128
+    _refill(ids)  # what the child did, where coverage sees it
+    assert ids.random128 is not before
+    _refill(None)  # a source that is gone by then
 
 
 @pytest.mark.parametrize(
