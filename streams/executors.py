@@ -153,15 +153,15 @@ class Executor:
         return 0
 
     def _retry(self, leases: Sequence[Lease], reason: str) -> None:
-        self._become(FAILED, reason)
         due_at = self.clock() + self.backoff.after(max(lease.attempts for lease in leases))
+        dead: Sequence[Lease] = ()
         try:
             dead = self.store.retry(*leases, error=reason, due_at=due_at, max_attempts=self.max_attempts)
         except LeaseLost as lost:
             logger.warning("%s", lost)
-            return
         for lease in dead:
             logger.error("due work %s is dead after %d attempts: %s", lease.key, lease.attempts, reason)
+        self._become(FAILED, reason)  # told last: who hears of it finds it written down
 
     def _become(self, state: str, error: str) -> None:
         if (state, error) != (self._state, self._error):
