@@ -88,7 +88,7 @@ class Inside:
             users=accounts,
             anchoring=Anchoring(streams),
             chain_rpc=self._rpc,
-            health=Health(ledger.writer, streams, lambda: self.chain.children),
+            health=Health(ledger, streams, lambda: self.chain.children),
             typed_data=TypedData(book.origin, book.chain_id, book.contract, ledger.authorship),
             group_listeners=ledger.writer.on_group,
         )

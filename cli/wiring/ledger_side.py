@@ -13,9 +13,11 @@ from chain.signer.protocol import Description
 from chain.subjects import Subjects
 from chain.vault import Vault
 from cli.settings import Settings
+from cli.wiring.book_first import BookFirst
 from domain.authorship import Authorship
 from domain.commands import OpenBook
 from domain.entry import Actor
+from domain.errors import DaichoError, LedgerReadOnly
 from domain.ledger import Ledger
 from domain.orders import Order
 from storage.clock import LedgerClock
@@ -24,6 +26,7 @@ from storage.folder import DataFolder
 from storage.sqlite_recorder import LedgerRecorder
 from storage.vault_store import SqliteVaultStore
 from storage.writer import GroupWriter
+from streams.faults import Backoff
 
 OPERATOR_SUBJECT = "daicho"
 OPEN_BOOK_KEY = "open book"
@@ -58,25 +61,36 @@ class LedgerSide:
         self.authorship = Authorship(
             description.origin, self.ledger.load, CustodialSigner(signer, *domain), TypedVerifier(*domain), time.time
         )
-        self.ledger.connect(self.writer, self.authorship)
+        self._first = BookFirst(self.writer, is_open=self.entries.head() > 0)
+        self.ledger.connect(self._first, self.authorship)
         self._vault_store = SqliteVaultStore(folder.vault)
         self.vault = Vault(self._vault_store, FileKeyProvider(master_key_file, (SERVICE,)))
         self.subjects = Subjects(self.vault, self._vault_store)
 
+    @property
+    def refusal(self) -> DaichoError | None:
+        """Why commands are refused, None when they are taken."""
+        return self.writer.refusal or self._first.refusal
+
     async def open_book(self) -> None:
-        """Write the first entry of a new ledger; a ledger that has one is left alone."""
-        if self.entries.head():
-            return
-        found = self.description
+        """Write the first entry of a new ledger; a ledger that has one is left alone. Tries until it succeeds."""
+        found, backoff = self.description, Backoff(0.2, 5.0)
         command = OpenBook(
             chain_id=found.chain_id,
             contract=found.contract,
             log_key=found.log_key,
             promise_key=found.promise_key,
         )
-        subject = await asyncio.to_thread(self.subjects.pseudonym, "", OPERATOR_SUBJECT)
-        # A crash after the commit: the next start finds the entry and leaves it alone.
-        await self.ledger.execute(Order.of(found.origin, command, Actor("", subject), OPEN_BOOK_KEY))
+        while self._first.refusal is not None:
+            try:
+                subject = await asyncio.to_thread(self.subjects.pseudonym, "", OPERATOR_SUBJECT)
+                # A crash after the commit: the next start finds the entry and leaves it alone.
+                await self.ledger.execute(Order.of(found.origin, command, Actor("", subject), OPEN_BOOK_KEY))
+                self._first.refusal = None
+            except DaichoError as trouble:
+                reason = f"the book cannot be opened: {trouble.message}"
+                self._first.refusal = LedgerReadOnly(reason, source="start")
+                await asyncio.sleep(backoff.failed())
 
     def close(self) -> None:
         """Close everything, after the last command."""

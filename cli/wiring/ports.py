@@ -12,11 +12,11 @@ from chain.signer.client import SignerClient, SignerRefusedError
 from chain.signer.protocol import CreateWalletKey, Description, ProveWallet, RotateKey
 from chain.subjects import Subjects
 from chain.vault import NoteKey
+from cli.wiring.ledger_side import LedgerSide
 from cli.wiring.streams_side import StreamsSide
 from domain.entry import Actor
-from domain.errors import ChainUnavailable, DaichoError, SignerUnavailable
+from domain.errors import ChainUnavailable, SignerUnavailable
 from merkle.notes import join_note
-from storage.writer import GroupWriter
 
 RPC_TIMEOUT_SECONDS: Final = 10.0
 
@@ -121,15 +121,15 @@ class Health:
     NEEDED: Final = frozenset({"sequencer", "projector", "publisher"})
 
     def __init__(
-        self, writer: GroupWriter, streams: StreamsSide, children: Callable[[], Sequence[ChildProcess]]
+        self, ledger: LedgerSide, streams: StreamsSide, children: Callable[[], Sequence[ChildProcess]]
     ) -> None:
-        self._writer = writer
+        self._ledger = ledger
         self._streams = streams
         self._children = children
 
     def readiness(self) -> Sequence[str]:
         """Why the service should get no traffic; empty when it should."""
-        refusal: DaichoError | None = self._writer.refusal
+        refusal = self._ledger.refusal
         reasons = [f"read-only: {refusal.message}"] if refusal is not None else []
         reasons += [
             f"{row['name']} is {row['state']}: {row['error']}"
