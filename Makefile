@@ -40,7 +40,7 @@ clean:  ## remove what the targets made, but not ./data
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .import_linter_cache .coverage
 
 $(VENV)/bin/python:
-	@test -n "$(PYTHON)" || { echo "Daicho needs Python 3.11, 3.12 or 3.13: install one and run make again (or make PYTHON=/path/to/python)." >&2; exit 1; }
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { echo "Daicho needs Python 3.11, 3.12 or 3.13: install one and run make again (or make PYTHON=/path/to/python)." >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing: install it (Debian: python3-venv) and run make again." >&2; exit 1; }
 
 $(RUN_STAMP): $(VENV)/bin/python

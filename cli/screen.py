@@ -11,8 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from chain.children import ChildError
 from chain.envelope import VaultError
+from chain.errors import ChainError
+from chain.signer.client import SignerRefusedError
 from cli.checking.run import NothingToCheck
 from cli.development import NotStarted
+from cli.importing.importer import ImportFailed
 from cli.importing.table import TableError
 from cli.settings import SettingsError
 from domain.errors import DaichoError
@@ -24,11 +27,15 @@ EXPECTED: Final = (
     SettingsError,
     FolderInUse,
     TableError,
+    ImportFailed,
     NothingToCheck,
     NotStarted,
     DaichoError,
     VaultError,
     ChildError,
+    ChainError,
+    SignerRefusedError,
+    OSError,
 )
 
 

@@ -1,11 +1,14 @@
 """Every setting, checked at start. The only place that reads the environment (prefix `DAICHO_`, docs/operations.md)."""
 
+import os
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+TESTS = "DAICHO_TEST_"  # names the services that the tests use; no setting of the product
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -83,13 +86,13 @@ class Settings(BaseSettings):
         if self.environment == "production":
             needed = {
                 "jwt_issuer": self.jwt_issuer,
-                "jwks_file or jwks_url": self.jwks_file or self.jwks_url,
+                "jwks_file or DAICHO_JWKS_URL": self.jwks_file or self.jwks_url,
                 "master_key_file": self.master_key_file,
                 "cursor_secret_file": self.cursor_secret_file,
             }
             missing = [name for name, value in needed.items() if not value]
             if missing:
-                raise ValueError(f"production needs {', '.join(missing)}")
+                raise ValueError(f"production needs {', '.join(f'DAICHO_{name.upper()}' for name in missing)}")
         return self
 
     @property
@@ -106,6 +109,11 @@ class Settings(BaseSettings):
 def load_settings(**overrides: object) -> Settings:
     """The settings from the environment and the command line. Raises SettingsError with one line."""
     given = {name: value for name, value in overrides.items() if value is not None}
+    known = {f"DAICHO_{name.upper()}" for name in Settings.model_fields}
+    unknown = [name for name in os.environ if name.startswith("DAICHO_") and name not in known and TESTS not in name]
+    if unknown:
+        near = get_close_matches(unknown[0], known, 1)
+        raise SettingsError(f"{unknown[0]} is no setting{f'; did you mean {near[0]}?' if near else ''}")
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:

@@ -212,6 +212,9 @@ class Authorship:
         name = command.wallet or wallet_id(order.actor.company, order.actor.subject)
         wallet = self._look(name)
         if not isinstance(wallet, Wallet):
+            if command.wallet is None:
+                who = f"this user has no wallet in {order.actor.company or 'the operator'}: sign the user up first"
+                raise WalletNotFound(who, wallet=name, company=order.actor.company)
             raise WalletNotFound(f"no wallet {name}", wallet=name)
         wallet.require_company(order.actor.company)
         return wallet

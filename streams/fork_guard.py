@@ -119,6 +119,7 @@ class ForkGuard:
         self._contract_head = contract_head
         self._door = _Door(threading.Lock())
         self._stopping = asyncio.Event()
+        self._said = ""
 
     async def check_until_open(self, set_refusal: SetRefusal) -> bool:
         """Keep the ledger read-only until all four agree; True when it is open, False when it stays closed.
@@ -127,7 +128,9 @@ class ForkGuard:
         It may also be called later, from any thread, by `forked`.
         """
         self._door.set_refusal = set_refusal
-        self._refuse(LedgerReadOnly("the store is being compared with what was signed and anchored", source="start"))
+        comparing = LedgerReadOnly("the store is being compared with what was signed and anchored", source="start")
+        self._said = comparing.message  # the ordinary way of a start is not worth a warning
+        self._refuse(comparing)
         thread, backoff = OwnThread("fork-guard"), Backoff(FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS)
         try:
             while not self._stopping.is_set():
@@ -179,6 +182,9 @@ class ForkGuard:
         return True
 
     def _refuse(self, refusal: LedgerReadOnly) -> None:
+        if refusal.message != self._said:  # one line for each reason, however often it is looked at again
+            self._said = refusal.message
+            logger.warning("the ledger is read-only for now: %s", refusal.message)
         with self._door.lock:
             if self._door.closed is None and self._door.set_refusal is not None:
                 self._door.set_refusal(refusal)

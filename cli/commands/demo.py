@@ -18,6 +18,7 @@ from cli.demo.story import Story, attack_copies, verify_alone
 from cli.development import prepare_secrets
 from cli.screen import console, escaped
 from cli.settings import Settings, SettingsError, load_settings
+from domain.money import Money
 from storage.folder import DataFolder
 
 KEPT = Path("build/demo")
@@ -51,7 +52,7 @@ def demo(*, data: Path | None = None, exit: bool = False, report: Path | None = 
         return 1
     if exit:
         return 0
-    serve_on(settings, port)
+    serve_on(settings, port, data)
     return 0
 
 
@@ -81,6 +82,7 @@ def play(settings: Settings, folder: DataFolder, report: Path | None) -> int:
     code, verdict, seen = verify_alone(evidence_file, policy_file, folder.chain)
     console.print(f"[bold]$ daicho-verify {evidence_file} --policy {policy_file} --rpc (daicho node --read-only)[/]")
     console.print(escape(seen.rstrip()), highlight=False)
+    console.print("[dim](QUALIFIED is right here: this wallet and this chain are the operator's own)[/]")
     if code:
         raise DemoFailed(f"daicho-verify ended with exit code {code}")
     with tempfile.TemporaryDirectory(prefix="daicho-demo-") as scratch, console.status("attacking copies"):
@@ -88,9 +90,9 @@ def play(settings: Settings, folder: DataFolder, report: Path | None) -> int:
     console.print("[bold]Two attacks of a dishonest operator, on copies[/]")
     console.print(
         f"  one byte in the database ({tampered.before} → {tampered.after} JPY at position {tampered.position}): "
-        f"[green]daicho check finds position {tampered.found_at} in {tampered.found_in}[/]"
+        f"[green]✓ daicho check finds position {tampered.found_at} in {tampered.found_in}[/]"
     )
-    console.print(f"  a rewritten history, offered to the contract: [green]refused, {escape(refusal)}[/]")
+    console.print(f"  a rewritten history, offered to the contract: [green]✓ {escape(refusal)}[/]")
     facts = story.facts | {
         "size": verdict.get("size") or evidence["anchor"]["size"],
         "root": evidence["anchor"]["root"],
@@ -133,8 +135,9 @@ def show_balances(rows: list[dict[str, Any]]) -> None:
         currency = row["balance"]["currency"] if "balance" in row else row["currency"]
         units = row["balance"]["units"] if "balance" in row else row["units"]
         sums[currency] = sums.get(currency, 0) + int(units)
-    text = ", ".join(f"{units:+,} {currency}" for currency, units in sorted(sums.items()))
-    step(f"aozora-foods is owed (+) or owes (-), in minor units: {text}")
+    owed = [f"{Money.of(currency, units)}" for currency, units in sorted(sums.items()) if units > 0]
+    owes = [f"{Money.of(currency, -units)}" for currency, units in sorted(sums.items()) if units < 0]
+    step(f"aozora-foods is owed {', '.join(owed) or 'nothing'} and owes {', '.join(owes) or 'nothing'}")
 
 
 def shortened(text: str, width: int) -> str:
@@ -142,16 +145,17 @@ def shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def serve_on(settings: Settings, port: int) -> None:
+def serve_on(settings: Settings, port: int, data: Path | None) -> None:
     """Become the service, and say what to try next. Does not return."""
     url = f"http://{settings.host}:{port}"
+    where = f" --data {data}" if data else ""
     console.print(f"""
 [bold]The service goes on at {url}[/] (Ctrl-C ends it). Try, in another terminal:
   curl {url}/log/checkpoint
-  TOKEN=$(.venv/bin/daicho token clerk@aozora-foods.example --company aozora-foods)
+  TOKEN=$(.venv/bin/daicho token clerk@aozora-foods.example --company aozora-foods{where})
   curl -H "Authorization: Bearer $TOKEN" {url}/v1/balances
-  .venv/bin/daicho check --signatures
-  {url}/docs shows the API""")
+  .venv/bin/daicho check --signatures{where}
+    {url}/openapi.json describes the API, docs/api.md explains it""")
     command = [sys.executable, "-m", "cli.main", "serve", "--data", str(settings.data_dir), "--port", str(port)]
     command += ["--log-level", settings.log_level]
     with contextlib.suppress(OSError):

@@ -6,8 +6,8 @@ from typing import Annotated
 import httpx
 from cyclopts import Parameter
 
-from cli.importing.importer import Importer, ImportFailed, Outcome, prepare
-from cli.importing.mapping import find_columns
+from cli.importing.importer import Importer, Outcome, prepare
+from cli.importing.mapping import ImportLine, find_columns
 from cli.importing.table import TableError, read_table
 from cli.screen import console, escaped, print_json, progress_bar
 from cli.settings import SettingsError, load_settings
@@ -44,7 +44,8 @@ def import_table(
     url
         The service (default: where the settings let it listen).
     map
-        FIELD=COLUMN where a header is not recognised; may be repeated.
+        FIELD=COLUMN where a header is not recognised; may be repeated. Fields: reference, seller, buyer, amount,
+        currency, traded_on, due_on, description.
     where
         COLUMN=VALUE: import only such lines; may be repeated.
     encoding
@@ -69,23 +70,26 @@ def import_table(
         raise TableError(f"there is no column {unknown[0]!r}; columns are {', '.join(table.headers)}")
     lines = prepare(table.rows(), columns, where=filters, decimal_comma=decimal_comma, outcome=outcome)
     with httpx.Client(base_url=url or _own_url(), headers={"authorization": f"Bearer {_token(token_file)}"}) as client:
-        importer = Importer(client)
-        with progress_bar(shown=not json) as bar:
-            try:
-                trial = Outcome(refused=list(outcome.refused))
-                task = bar.add_task("trying", total=len(lines))
-                importer.try_out(lines, trial, lambda done: bar.advance(task, done))
-                if dry_run or (trial.refused and not continue_):
-                    outcome = trial
-                else:
-                    task = bar.add_task("importing", total=len(lines))
-                    importer.send(lines, outcome, lambda done: bar.advance(task, done))
-            except ImportFailed as error:
-                console.print(f"daicho: {escaped(str(error))}", style="bold red", markup=False)
-                return 2
+        only_try = None if continue_ and not dry_run else dry_run
+        outcome = _send(Importer(client), lines, outcome, only_try=only_try, quiet=json)
     _write_report(report, outcome)
     _show(outcome, table.encoding, file.name, json=json)
     return 1 if outcome.refused else 0
+
+
+def _send(
+    importer: Importer, lines: list[ImportLine], outcome: Outcome, *, only_try: bool | None, quiet: bool
+) -> Outcome:
+    """Try the lines, then record them. `only_try`: True always, False if one is refused, None never stops at the trial."""
+    with progress_bar(shown=not quiet) as bar:
+        trial = Outcome(refused=list(outcome.refused))
+        task = bar.add_task("trying", total=len(lines))
+        importer.try_out(lines, trial, lambda done: bar.advance(task, done))
+        if only_try or (only_try is False and trial.refused):
+            return trial
+        task = bar.add_task("importing", total=len(lines))
+        importer.send(lines, outcome, lambda done: bar.advance(task, done))
+    return outcome
 
 
 def _show(outcome: Outcome, encoding: str, name: str, *, json: bool) -> None:
@@ -111,8 +115,10 @@ def _show(outcome: Outcome, encoding: str, name: str, *, json: bool) -> None:
         console.print(f"  line {line}: {escaped(reason)}", markup=False)
     if len(refused) > SHOWN_REFUSALS:
         console.print(f"  … and {len(refused) - SHOWN_REFUSALS:,} more (--report FILE writes them all)")
-    if refused and not outcome.imported:
+    if refused and outcome.checked:
         console.print("Nothing was imported. Mend the lines, or import the others with --continue.")
+    if not (outcome.imported or outcome.already or outcome.checked or refused):
+        console.print("No line of the table was looked at: is it empty, or does --where fit none?")
 
 
 def _write_report(path: Path | None, outcome: Outcome) -> None:
@@ -143,9 +149,12 @@ def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
 
 def _token(path: Path) -> str:
     try:
-        return path.read_text(encoding="ascii").strip()
+        token = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"the token file cannot be read: {error}") from None
+    if not token or not token.isprintable():
+        raise SettingsError(f"{path.name} holds no token")
+    return token
 
 
 def _own_url() -> str:

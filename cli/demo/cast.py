@@ -20,6 +20,12 @@ def clerk_of(company: str) -> str:
     return f"clerk@{company}.example"
 
 
+def table_references() -> set[tuple[str, str]]:
+    """Seller and reference of every trade in the table."""
+    with TABLE.open(encoding="utf-8", newline="") as handle:
+        return {(row["Seller"], row["Invoice No"]) for row in csv.DictReader(handle)}
+
+
 def sellers() -> list[str]:
     """The companies that sell something in the table, in the order of the cast."""
     with TABLE.open(encoding="utf-8", newline="") as handle:

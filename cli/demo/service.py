@@ -48,7 +48,7 @@ class RunningService:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "cli.main", "serve", "--data", str(self._settings.data_dir)]
         command += ["--port", str(self.port), "--log-level", self._settings.log_level]
-        with self._log_file.open("ab") as log:
+        with self._log_file.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         self._wait(until or is_ready)
 

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 
 from cli.demo.attacks import Tampering, change_one_byte, copy_folder, rewrite_history
-from cli.demo.cast import COMPANIES, TABLE, clerk_of, sellers
+from cli.demo.cast import COMPANIES, TABLE, clerk_of, sellers, table_references
 from cli.demo.service import DemoFailed, Person
 from cli.importing.importer import Importer, Outcome, prepare
 from cli.importing.mapping import find_columns
@@ -68,10 +68,11 @@ class Story:
         self._say(f"{total.imported} trades imported from {TABLE.name} ({total.already} were there already)")
 
     def confirm(self) -> None:
-        """Every buyer confirms what was recorded with it, as one bulk."""
+        """Every buyer confirms what the table's sellers recorded with it, as bulks; other trades are left alone."""
         confirmed = 0
-        for company, clerk in self.clerks.items():
-            waiting = self._waiting_for(clerk, company)
+        ours = table_references()
+        for clerk in self.clerks.values():
+            waiting = self._waiting_for(clerk, ours)
             for start in range(0, len(waiting), 1000):
                 confirmed += self._confirm_bulk(clerk, waiting[start : start + 1000])
         self.facts["confirmed"] = confirmed
@@ -144,19 +145,24 @@ class Story:
             str(book["chain_id"]),
             "--contract",
             book["contract"],
+            "--require",
+            "chain",
         ]
         done = subprocess.run(command, capture_output=True, check=False)
         if done.returncode:
             raise DemoFailed(f"no policy could be written: {done.stderr.decode(errors='replace')}")
         target.write_bytes(done.stdout)
 
-    def _waiting_for(self, clerk: Person, company: str) -> list[str]:
+    def _waiting_for(self, clerk: Person, ours: set[tuple[str, str]]) -> list[str]:
         found: list[str] = []
         cursor = ""
         while True:
             params = {"state": "recorded", "side": "buyer", "limit": "100"} | ({"cursor": cursor} if cursor else {})
             page = clerk.ask("GET", "/v1/trades", params=params)
-            found += [trade["id"] for trade in page["items"] if trade["recorded_by"] != company]
+            items = page["items"]
+            found += [
+                t["id"] for t in items if t["recorded_by"] == t["seller"] and (t["seller"], t["reference"]) in ours
+            ]
             cursor = page.get("next") or ""
             if not cursor:
                 return found

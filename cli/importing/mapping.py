@@ -2,6 +2,8 @@
 
 import datetime as dt
 import hashlib
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,10 +24,11 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     "buyer": ("buyer", "customer", "client", "to", "買主", "買い手"),
     "amount": ("amount", "total", "sum", "金額", "合計"),
     "currency": ("currency", "ccy", "通貨"),
-    "traded_on": ("tradedon", "tradedate", "date", "invoicedate", "取引日", "日付"),
+    "traded_on": ("tradedon", "tradedate", "date", "invoicedate", "取引日", "請求日", "日付"),
     "due_on": ("dueon", "duedate", "due", "支払期日", "期日"),
     "description": ("description", "text", "memo", "note", "摘要", "内容"),
 }
+_CURRENCY_SIGNS: Final = re.compile("[¥円$€£ ]")
 _DATE_FORMATS: Final = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y")
 
 
@@ -69,7 +72,7 @@ def to_line(row: Row, columns: Mapping[str, str], *, decimal_comma: bool = False
     empty = [field for field in REQUIRED if not cells[field]]
     if empty:
         return f"{', '.join(empty)} is empty"
-    amount = cells["amount"]
+    amount = _CURRENCY_SIGNS.sub("", unicodedata.normalize("NFKC", cells["amount"]))
     if decimal_comma:
         amount = amount.replace(".", "").replace(",", ".")
     try:

@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ _BYTE_ORDER_MARKS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_PRIVATE_USE: Final = re.compile("[\ue000-\uf8ff]")
 _FALLBACKS: Final = ("utf-8", "cp932", "cp1252")  # cp932 is Japanese Excel's; it refuses most western text
 
 
@@ -98,9 +100,12 @@ def _decode(raw: bytes, encoding: str) -> tuple[str, str]:
                 raise TableError(f"the file begins as {name} but is not: {error}") from None
     for name in _FALLBACKS:
         try:
-            return raw.decode(name), name
+            text = raw.decode(name)
         except UnicodeDecodeError:
             continue
+        # some western text is valid cp932, but only by way of characters that no table means
+        if not _PRIVATE_USE.search(text):
+            return text, name
     raise TableError(f"the file is none of {', '.join(_FALLBACKS)}; name its encoding")
 
 

@@ -8,6 +8,7 @@ It listens before the ledger is open: reads are answered and `/readyz` says what
 import asyncio
 import contextlib
 import signal
+import socket
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import uvicorn
 
 from cli.development import master_key_file, prepare_secrets
-from cli.settings import Settings
+from cli.settings import Settings, SettingsError
 from cli.wiring.chain_side import ChainSide
 from storage.folder import DataFolder
 
@@ -42,9 +43,11 @@ class Service:
         self.folder = DataFolder(settings.data_dir)
         self.chain: ChainSide | None = None
         self.inside: Any = None
+        self._socket: socket.socket | None = None
 
     async def start(self) -> None:
         """Start everything; the ledger's door opens by itself, later."""
+        self._socket = bound_socket(self.settings.host, self.settings.port)
         self.folder.lock()
         if self.settings.development:
             prepare_secrets(self.folder)
@@ -66,6 +69,8 @@ class Service:
             await self.inside.stop()
         if self.chain is not None:
             await self.chain.stop()
+        if self._socket is not None:
+            self._socket.close()
         self.folder.release()
 
     async def serve(self) -> None:
@@ -76,4 +81,16 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, server.end)
-        await server.serve()
+        await server.serve(sockets=[self._socket] if self._socket is not None else None)
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, which does not listen yet. Raises SettingsError where it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+    except OSError as error:
+        raise SettingsError(f"cannot listen on {host}:{port}: {error.strerror} (DAICHO_HOST, DAICHO_PORT)") from None
+    return bound

@@ -69,7 +69,7 @@ def test_a_policy_is_written_and_used(tmp_path: Path) -> None:
         "confirmations": 3,
         "independent": True,
     }
-    assert (value["quorum"], value["require"]) == (1, ["chain", "entry"])
+    assert (value["quorum"], value["require"]) == (1, ["entry", "author", "inclusion", "log-signature", "chain"])
     assert run(HONEST, "--policy", tmp_path / "policy.json").code == 2  # no node was named
     plain = run(*words[:5])
     assert run(HONEST, "--policy", write(tmp_path / "plain.json", plain.out), "--json").code == 2

@@ -82,7 +82,13 @@ def _policy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--independent", action="store_true", help="the chain is not the operator's own")
     parser.add_argument("--witness", action="append", default=[], metavar="VKEY", help="a witness; repeatable")
     parser.add_argument("--quorum", type=int, default=0, metavar="K", help="witnesses asked for (default: 0)")
-    parser.add_argument("--require", action="append", default=[], choices=RINGS, help="a ring asked for; repeatable")
+    parser.add_argument(
+        "--require",
+        action="append",
+        default=[],
+        choices=RINGS,
+        help="a ring asked for beside entry, author, inclusion, log-signature; repeatable",
+    )
     parser.add_argument("--out", metavar="FILE", help="write there instead of printing")
 
 

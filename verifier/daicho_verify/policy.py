@@ -162,7 +162,7 @@ def policy_text(
         "chain": None if chain_id is None and contract is None else chain,
         "witnesses": list(witnesses),
         "quorum": quorum,
-        "require": list(require) or list(CORE_RINGS),
+        "require": [ring for ring in RINGS if ring in {*CORE_RINGS, *require}],
         "clock_tolerance_seconds": _DEFAULT_TOLERANCE_SECONDS,
     }
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
