@@ -9,6 +9,10 @@ DEV_STAMP := $(VENV)/.installed-dev-$(shell cat requirements-dev.lock pyproject.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 SOURCES := domain storage merkle chain streams projections api cli contracts benchmarks tests verifier
 
+# what decides and what proves is covered branch by branch
+COVERAGE := --cov=domain --cov=merkle --cov=verifier/daicho_verify --cov-branch --cov-fail-under=100 \
+	--cov-report=term-missing:skip-covered
+
 .PHONY: help demo test lint format bench contracts clean
 
 help:  ## show these targets
@@ -18,7 +22,8 @@ demo: $(RUN_STAMP)  ## play the whole story on this machine, then keep serving (
 	@$(BIN)/daicho demo $(ARGS)
 
 test: $(DEV_STAMP) lint  ## run every check and every test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest tests/unit tests/contract $(COVERAGE) $(ARGS)
+	$(BIN)/python -m pytest tests/integration tests/e2e tests/faults $(ARGS)
 
 lint: $(DEV_STAMP)  ## style, types and import rules
 	$(BIN)/ruff check .

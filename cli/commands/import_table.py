@@ -80,7 +80,10 @@ def import_table(
 def _send(
     importer: Importer, lines: list[ImportLine], outcome: Outcome, *, only_try: bool | None, quiet: bool
 ) -> Outcome:
-    """Try the lines, then record them. `only_try`: True always, False if one is refused, None never stops at the trial."""
+    """Try the lines, then record them.
+
+    `only_try`: True always stops after the trial, False if a line would be refused, None never.
+    """
     with progress_bar(shown=not quiet) as bar:
         trial = Outcome(refused=list(outcome.refused))
         task = bar.add_task("trying", total=len(lines))
