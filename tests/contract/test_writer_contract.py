@@ -366,6 +366,27 @@ def test_a_trade_changed_by_another_process_is_decided_upon_as_it_is_now(store: 
     here.audit()
 
 
+def test_a_rejected_bulk_on_a_stale_trade_does_not_disturb_its_group(store: SqliteStore) -> None:
+    here, elsewhere = store.open(), store.open()
+
+    async def scenario() -> None:
+        a, b = await here.two_sides()
+        trade = (await here.do(a, record(reference="T"))).aggregate_id
+        await here.do(b, c.ConfirmTrade(trade=trade))
+        await elsewhere.do(a, settle(trade, 100))  # here the cache still says that 1000 are open
+        doomed = [here.order(a, settle(trade, 300)), here.order(a, record(reference="T"))]
+        one, rejected, two = await asyncio.gather(
+            here.ledger.execute_each([here.order(a, settle(trade, 400))]),
+            here.ledger.execute_atomic(doomed),
+            here.ledger.execute_each([here.order(a, settle(trade, 600)), here.order(a, settle(trade, 500))]),
+        )
+        assert names(rejected) == ["BulkRejected", "ReferenceTaken"]
+        assert names([*one, *two]) == ["done", "AmountExceedsOpen", "done"]
+
+    run(scenario())
+    here.audit()
+
+
 def test_a_signature_used_in_another_process_is_not_used_again(store: SqliteStore) -> None:
     here, elsewhere = store.open(), store.open()
 

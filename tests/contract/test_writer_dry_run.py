@@ -52,7 +52,7 @@ def bulk_of(book: Book, party: Party, lines: Any) -> list[Order]:
 
 @pytest.mark.parametrize("kind", EVENT_STORES)
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 @given(bulks=BULKS)
 def test_a_dry_run_says_what_the_real_run_then_does(kind: str, bulks: Any, tmp_path_factory: Any) -> None:
