@@ -190,7 +190,7 @@ class Codec:
         """
         try:
             head = self._head(entry)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise EntryCorrupt(f"position {position} is no entry: {error}", position) from error
         if head.position != position:
             raise EntryCorrupt(f"the entry at position {position} says it stands at {head.position}", position)
@@ -206,7 +206,7 @@ class Codec:
         """The event's data as the struct of its type."""
         try:
             return self._data[head.type](head.data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise EntryCorrupt(
                 f"position {head.position} holds a malformed {head.type}: {error}", head.position
             ) from error

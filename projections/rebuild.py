@@ -164,9 +164,10 @@ def check_file(
             return check(store, scratch, entries, anchors, embedded_chain_ids=embedded_chain_ids, progressed=progressed)
         finally:
             store.close()
-    except sqlite3.OperationalError as error:
-        raise StorageUnavailable("the read models cannot be read for now", reason=str(error)) from error
     except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError) and hasattr(error, "sqlite_errorcode"):
+            raise StorageUnavailable("the read models cannot be read for now", reason=str(error)) from error
+        # without a code of SQLite's own it is Python that finds no UTF-8 in a text
         raise ReadModelsDamaged(f"{path.name} is damaged, delete it and it is made again: {error}") from error
 
 

@@ -84,9 +84,10 @@ class SqliteLogStore:
                 raise LogStoreError(f"log store {self._path}: format {version} instead of {_SCHEMA_VERSION}")
             self._writer.execute("PRAGMA journal_mode = WAL")
             self._writer.execute("PRAGMA synchronous = FULL")
-            # A crash here leaves an empty file, which the next start fills: the tables come in one
-            # transaction.
-            self._writer.executescript(_SCHEMA)
+            if version == 0:  # a finished file is opened without a write, so that an audit leaves it as it is
+                # A crash here leaves an empty file, which the next start fills: the tables come in one
+                # transaction.
+                self._writer.executescript(_SCHEMA)
             self._reader = self._connect()
 
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """Part 1: every entry says what its row says and follows the one before."""
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from merkle.hashing import leaf_hashes
 from storage.entry_log import SqliteEntryLog, StoredRow
 
 BATCH: Final = 2000
+TIME_CHARACTERS: Final = len("2026-11-22T05:02:32.123456Z")
 Each = Callable[[int, bytes, Envelope], None]
 """Called with the position, the bytes and the envelope of every entry that is well formed, in order."""
 
@@ -78,6 +80,8 @@ def check_row(row: StoredRow, position: int, origin: str, report: Report) -> Env
         report.differs("entries", position, f"its bytes say log {envelope.log!r}")
     if (row.aggregate_id, row.version, row.topic) != (envelope.aggregate_id, envelope.version, envelope.type):
         report.differs("entries", position, "its row names another aggregate, version or type than its bytes")
+    if not _is_time(envelope.recorded_at):
+        report.differs("entries", position, f"its time {envelope.recorded_at!r} is none")
     kind = EVENT_TYPES.get(envelope.type)
     if kind is None or envelope.v != kind.VERSION:
         report.differs("entries", position, f"unknown event type {envelope.type!r} version {envelope.v}")
@@ -87,3 +91,11 @@ def check_row(row: StoredRow, position: int, origin: str, report: Report) -> Env
     except (msgspec.MsgspecError, ValueError) as error:
         report.differs("entries", position, f"its data is not that of {envelope.type}: {error}")
     return envelope
+
+
+def _is_time(text: str) -> bool:
+    """UTC with microseconds and `Z`, as every entry has it."""
+    try:
+        return len(text) == TIME_CHARACTERS and text[10] == "T" and bool(dt.datetime.fromisoformat(text))
+    except ValueError:
+        return False

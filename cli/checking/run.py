@@ -14,7 +14,7 @@ from cli.checking.signatures import SignatureAudit
 from domain.book import BookOpened
 from domain.entry import Envelope, decode_envelope
 from merkle.flat_log import FlatLog
-from merkle.notes import parse_verifier_key
+from merkle.notes import NoteError, VerifierKey, parse_verifier_key
 from projections.position import ProjectionStopped
 from projections.rebuild import ReadModelsDamaged, check_file
 from projections.store import StoreOutdated
@@ -60,12 +60,12 @@ def run_check(
         raise NothingToCheck(f"the ledger in {folder.path} has no entries")
     try:
         envelope = decode_envelope(first)
-        book = msgspec.json.decode(envelope.data, type=BookOpened)
-        origin = envelope.log
-    except msgspec.MsgspecError as error:
+        book, origin = msgspec.json.decode(envelope.data, type=BookOpened), envelope.log
+        verifier, log_key = TypedVerifier(origin, book.chain_id, book.contract), parse_verifier_key(book.log_key)
+    except (msgspec.MsgspecError, ValueError, NoteError) as error:
         report.differs("entries", 1, f"the first entry does not open a book: {error}")
         return report
-    audit = SignatureAudit(TypedVerifier(origin, book.chain_id, book.contract), report)
+    audit = SignatureAudit(verifier, report)
     following = EntriesCheck(origin, report, audit if signatures else _look_on)
     following.run(entries, report.pinned, progress)
     if signatures:
@@ -73,7 +73,7 @@ def run_check(
     else:
         report.not_checked["signatures"] = "not asked for (--signatures)"
     tree = following.tree
-    _check_log(folder, tree, entries, book, origin, report, progress)
+    _check_log(folder, tree, entries, log_key, origin, report, progress)
     _check_anchors(folder, tree, entries, book, origin, report, chain_heads, anchor_table)
     _check_projections(folder, entries, book, report, progress, anchor_table)
     entries.close()
@@ -84,7 +84,7 @@ def _check_log(
     folder: DataFolder,
     tree: FlatLog,
     entries: SqliteEntryLog,
-    book: BookOpened,
+    log_key: VerifierKey,
     origin: str,
     report: Report,
     progress: Progress,
@@ -95,7 +95,7 @@ def _check_log(
     try:
         store = SqliteLogStore(folder.log)
         check_tree(tree, store, report, progress)
-        check_checkpoints(tree, store.checkpoints(), origin, parse_verifier_key(book.log_key), report)
+        check_checkpoints(tree, store.checkpoints(), origin, log_key, report)
         last, reached = store.last_checkpoint(), store.position()[0]
         store.close()
     except LogUnavailableError as error:

@@ -43,8 +43,8 @@ class SignatureAudit:
         if self._batch is not None:
             _, first, _, contents, count, _ = self._batch
             self._batch = None
-            what = f"the batch signed here has {count} entries, {len(contents)} follow"
-            self._report.differs("signatures", first, what)
+            what = f"the batch signed at position {first} has {count} entries, after {len(contents)} of them it ends"
+            self._report.differs("signatures", first + 1 + len(contents), what)
 
     def _check(self, position: int, envelope: Envelope, data: Mapping[str, Any], signature: Mapping[str, Any]) -> None:
         try:
