@@ -24,6 +24,10 @@ async def refused_then_done(book: Book, orders: list[Order], fault: Any) -> None
         again = await book.ledger.execute_each(orders[-1:])
         assert names(again) == ["StorageUnavailable"]
     assert book.records() == before
+    for name, cached in book.ledger.cache.cache.items():  # nothing is remembered of what was not stored
+        stored = book.ledger.load_at(name)
+        assert stored is not None
+        assert cached.version == stored.version
     assert names(await book.ledger.execute_each(orders)) == ["done"] * len(orders)
     book.audit()
 
