@@ -77,6 +77,7 @@ def test_nothing_is_asked_of_the_signer_that_is_refused_anyway(book: Book) -> No
         own = await book.user("kita", "own", custody="own")
         refused = [
             book.order(OPERATOR, record()),
+            book.order(a, record(wallet=trade_id())),
             book.order(a, record(wallet=b.wallet)),
             book.order(a, c.ConfirmTrade(trade=trade_id())),
             book.order(own, record()),
@@ -84,10 +85,12 @@ def test_nothing_is_asked_of_the_signer_that_is_refused_anyway(book: Book) -> No
         answers = await book.ledger.authorship.sign(refused)
         assert [type(answer).__name__ for answer in answers] == [
             "WalletNotFound",
+            "WalletNotFound",
             "NotYourCompany",
             "TradeNotFound",
             "SignatureMissing",
         ]
+        assert "sign the user up first" in str(answers[0])
         assert book.custodian.signed == []
 
     run(scenario())

@@ -8,7 +8,7 @@ import pytest
 from daicho_verify import jsontext, notes
 from daicho_verify.errors import DisagreesError, MalformedError
 from daicho_verify.evidence import MAX_BUNDLE_BYTES, parse_evidence
-from daicho_verify.policy import checksummed, parse_policy, policy_text
+from daicho_verify.policy import CORE_RINGS, checksummed, parse_policy, policy_text
 from tests.vectors.verifier import story
 from tests.vectors.verifier.book import CHAIN_ID, CONTRACT, ORIGIN
 from tests.vectors.verifier.oracle import b64, key_id, note_key, sign_note, vkey
@@ -248,7 +248,7 @@ def test_a_written_policy_reads_back() -> None:
         "quorum": 0,
         "require": ["chain"],
     }
-    assert parse_policy(policy_text(**words).encode()).require == {"chain"}
+    assert parse_policy(policy_text(**words).encode()).require == {*CORE_RINGS, "chain"}
     with pytest.raises(MalformedError, match=r"policy\.chain\.contract"):
         policy_text(**words | {"chain_id": 5})
     with pytest.raises(MalformedError, match="UTF-8"):
