@@ -42,14 +42,24 @@ def prepare(
     decimal_comma: bool,
     outcome: Outcome,
 ) -> list[ImportLine]:
-    """The lines that can be sent; the others go into the outcome. `where` keeps rows by column value."""
-    lines = []
+    """The lines that can be sent; the others go into the outcome. `where` keeps rows by column value.
+
+    A reference that stands in several lines with different content is refused from the second one on: the ledger would
+    not notice before it has recorded the first.
+    """
+    lines: list[ImportLine] = []
+    seen: dict[str, ImportLine] = {}
     for row in rows:
         if row.cells and any(row.cells.get(column) != value for column, value in where.items()):
             continue
         line = to_line(row, columns, decimal_comma=decimal_comma)
         if isinstance(line, str):
             outcome.refused.append((row.line, line))
+            continue
+        before = seen.setdefault(line.command["reference"], line)
+        if before.key != line.key:
+            reason = f"reference {line.command['reference']} stands in line {before.line} with other content"
+            outcome.refused.append((row.line, reason))
         else:
             lines.append(line)
     return lines

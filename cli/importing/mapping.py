@@ -29,6 +29,7 @@ SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     "description": ("description", "text", "memo", "note", "摘要", "内容"),
 }
 _CURRENCY_SIGNS: Final = re.compile("[¥円$€£ ]")
+_SWAPPED: Final = str.maketrans(",.", ".,")
 _DATE_FORMATS: Final = ("%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y")
 
 
@@ -74,7 +75,7 @@ def to_line(row: Row, columns: Mapping[str, str], *, decimal_comma: bool = False
         return f"{', '.join(empty)} is empty"
     amount = _CURRENCY_SIGNS.sub("", unicodedata.normalize("NFKC", cells["amount"]))
     if decimal_comma:
-        amount = amount.replace(".", "").replace(",", ".")
+        amount = amount.translate(_SWAPPED)
     try:
         money = Money.parse(cells["currency"].upper(), amount)
         body = {

@@ -53,8 +53,10 @@ class Table:
             except StopIteration:
                 return
             except csv.Error as error:
-                yield Row(start, {}, f"not a CSV line: {error}")
-                return  # a quote that never closes swallows the rest: what follows has no reliable lines
+                # a quote that is not closed in time takes the lines after it along: they are named, then it goes on
+                until = f", with all lines up to {reader.line_num}" if reader.line_num > start else ""
+                yield Row(start, {}, f"not a CSV line{until}: {error}")
+                continue
             if not any(cell.strip() for cell in cells):
                 continue
             if len(cells) != len(self.headers):
