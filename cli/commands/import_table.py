@@ -61,6 +61,7 @@ def import_table(
     json
         Print one JSON object.
     """
+    _write_report(report, Outcome())  # a report that cannot be written is said before anything is imported
     table = read_table(file, encoding)
     columns = find_columns(table.headers, _pairs(map, "--map"))
     outcome = Outcome()
@@ -129,10 +130,13 @@ def _write_report(path: Path | None, outcome: Outcome) -> None:
         return
     import csv
 
-    with path.open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(["line", "reason"])
-        writer.writerows((line, _no_formula(reason)) for line, reason in sorted(outcome.refused))
+    try:
+        with path.open("w", encoding="utf-8", newline="") as handle:
+            writer = csv.writer(handle)
+            writer.writerow(["line", "reason"])
+            writer.writerows((line, _no_formula(reason)) for line, reason in sorted(outcome.refused))
+    except OSError as error:
+        raise SettingsError(f"--report: {error.strerror}: {path}") from None
 
 
 def _no_formula(text: str) -> str:
