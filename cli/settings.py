@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     contract: str = Field("", description="address of an AnchorRegistry deployed before (default: deploy one)")
     confirmations: int = Field(1, ge=1, le=10_000, description="blocks until an anchor is final")
     anchor_interval_seconds: Seconds = Field(10.0, description="how often a grown log is anchored")
-    max_fee_gwei: float = Field(500.0, gt=0, description="most that an anchor may cost per unit of gas")
+    max_fee_gwei: float = Field(500.0, gt=0, le=1_000_000, description="most that an anchor may cost per unit of gas")
     bump_after_seconds: Seconds = Field(60.0, description="when an unmined anchor is sent again with higher fees")
 
     checkpoint_interval_seconds: Seconds = Field(1.0, description="how often a grown log is signed")

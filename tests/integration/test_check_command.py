@@ -139,7 +139,8 @@ def test_a_contract_ahead_of_a_restored_ledger_is_a_difference(service: Service,
     ahead = len(rows_of(service.folder.ledger, "stored_events"))
 
     def anchored() -> bool:
-        return bool(service.ask("GET", "/v1/anchors?state=final&limit=1").json()["items"][0]["size"] >= ahead)
+        final = service.ask("GET", "/v1/anchors?state=final&limit=1").json()["items"]
+        return bool(final) and final[0]["size"] >= ahead
 
     wait_for(anchored, "the anchor to be final")
     code, report, _ = checked(service, older, "--rpc", f"{service.url}/chain/rpc")
