@@ -20,9 +20,7 @@ def split(size: int) -> int:
 class SparseTree:
     """A tree of up to 2^64 leaves: complete subtrees that no `cut` falls into have made-up hashes."""
 
-    def __init__(
-        self, cuts: Sequence[int], leaves: Sequence[bytes] | None = None, seed: bytes = b"seed"
-    ) -> None:
+    def __init__(self, cuts: Sequence[int], leaves: Sequence[bytes] | None = None, seed: bytes = b"seed") -> None:
         self._cuts, self._leaves, self._seed = cuts, leaves, seed
         self._known: dict[tuple[int, int], bytes] = {}
 
@@ -104,9 +102,7 @@ def includes(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: by
     return sn == 0 and computed == root
 
 
-def is_consistent(
-    first: int, first_root: bytes, second: int, second_root: bytes, proof: Sequence[bytes]
-) -> bool:
+def is_consistent(first: int, first_root: bytes, second: int, second_root: bytes, proof: Sequence[bytes]) -> bool:
     """RFC 9162 section 2.1.4.2, for 0 < first < second; equal heads agree with an empty proof."""
     if first == second:
         return first != 0 and not proof and first_root == second_root

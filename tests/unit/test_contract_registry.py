@@ -13,9 +13,7 @@ from eth_utils import keccak
 from contracts import artefact
 from tests.rfc9162_reference import SparseTree, includes, is_consistent, leaf_hash
 
-pyrevm = pytest.importorskip(
-    "pyrevm", reason="pyrevm has no wheel for this Python; anvil and the node still test"
-)
+pyrevm = pytest.importorskip("pyrevm", reason="pyrevm has no wheel for this Python; anvil and the node still test")
 
 OWNER, PUBLISHER, STRANGER = (f"0x{n * 40}" for n in ("1", "2", "3"))
 ORIGIN = "daicho.invalid/0011223344556677"
@@ -40,9 +38,7 @@ class Contract:
         for account in (OWNER, PUBLISHER, STRANGER):
             self.evm.set_balance(account, 10**24)
         self.functions: dict[str, tuple[bytes, list[str], list[str]]] = {}
-        self.errors: dict[bytes, tuple[str, list[str]]] = {
-            keccak(text="Sha256Failed()")[:4]: ("Sha256Failed", [])
-        }
+        self.errors: dict[bytes, tuple[str, list[str]]] = {keccak(text="Sha256Failed()")[:4]: ("Sha256Failed", [])}
         for item in artefact().abi:
             types = [argument["type"] for argument in item.get("inputs", [])]
             selector = keccak(text=f"{item.get('name')}({','.join(types)})")[:4]
@@ -174,9 +170,7 @@ def test_the_largest_possible_log_can_be_anchored(registered: Contract) -> None:
     largest, first = 2**64 - 1, 2**63 + 12345
     tree = SparseTree((first,))
     registered.send(PUBLISHER, "anchor", LOG_ID, first, tree.root(first), [])
-    registered.send(
-        PUBLISHER, "anchor", LOG_ID, largest, tree.root(largest), tree.consistency(first, largest)
-    )
+    registered.send(PUBLISHER, "anchor", LOG_ID, largest, tree.root(largest), tree.consistency(first, largest))
     assert registered.call("head", LOG_ID)[1] == largest
 
 

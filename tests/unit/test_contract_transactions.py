@@ -30,17 +30,13 @@ hashes = st.binary(min_size=32, max_size=32)
 
 
 def abi_call(name: str, values: tuple[object, ...]) -> bytes:
-    function = next(
-        item for item in artefact().abi if item.get("name") == name and item["type"] == "function"
-    )
+    function = next(item for item in artefact().abi if item.get("name") == name and item["type"] == "function")
     types = [argument["type"] for argument in function["inputs"]]
     return keccak(text=f"{name}({','.join(types)})")[:4] + encode(types, values)
 
 
 @given(hashes, st.integers(1, 2**64 - 1), hashes, st.lists(hashes, max_size=64))
-def test_anchor_call_data_is_the_abi_encoding(
-    log_id: bytes, size: int, root: bytes, proof: list[bytes]
-) -> None:
+def test_anchor_call_data_is_the_abi_encoding(log_id: bytes, size: int, root: bytes, proof: list[bytes]) -> None:
     assert anchor_data(log_id, size, root, tuple(proof)) == abi_call("anchor", (log_id, size, root, proof))
 
 
@@ -53,9 +49,7 @@ def test_register_log_call_data_is_the_abi_encoding(origin: str) -> None:
     ("size", "root", "proof"),
     [(0, bytes(32), ()), (2**64, bytes(32), ()), (1, bytes(31), ()), (1, bytes(32), (bytes(33),))],
 )
-def test_a_size_or_hash_out_of_range_is_never_encoded(
-    size: int, root: bytes, proof: tuple[bytes, ...]
-) -> None:
+def test_a_size_or_hash_out_of_range_is_never_encoded(size: int, root: bytes, proof: tuple[bytes, ...]) -> None:
     with pytest.raises(ValueError, match=r"size|hash"):
         anchor_data(bytes(32), size, root, proof)
 
