@@ -152,6 +152,7 @@ class Rig:
         self.host.on_change.append(look)
         try:
             self.source.wake(head)
+            self.source.hurry()
             look(None)
             async with asyncio.timeout(DRAIN_SECONDS):
                 await reached.wait()

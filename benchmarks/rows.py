@@ -101,4 +101,4 @@ def complete(row: Row) -> Row:
 def significant(figure: float, digits: int = 4) -> float:
     """A figure without digits that mean nothing."""
     rounded = float(f"{figure:.{digits}g}")
-    return int(rounded) if rounded.is_integer() and abs(rounded) >= 10**digits else rounded
+    return int(rounded) if rounded.is_integer() else rounded

@@ -6,6 +6,7 @@ Decisions are made on the event loop against cached aggregates; the cache is onl
 its lock that the store holds the very versions that were decided upon. Nothing else but `anchor_book.py` stores events.
 """
 
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, cast
@@ -46,11 +47,13 @@ class AggregateCache(Cache[str, Any]):
     def __init__(self, max_size: int = MAX_CACHED_AGGREGATES) -> None:
         super().__init__()
         self.max_size = max_size
+        # an OrderedDict forgets its oldest at once; a plain dict looks through all that was deleted before
+        self.cache: OrderedDict[str, Any] = OrderedDict()
 
     def put(self, key: str, value: Any) -> None:
         """Keep an aggregate, dropping the oldest beyond the limit."""
         if len(self.cache) >= self.max_size and key not in self.cache:
-            del self.cache[next(iter(self.cache))]
+            self.cache.popitem(last=False)
         self.cache[key] = value
 
     def drop(self, key: str) -> None:

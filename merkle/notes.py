@@ -85,6 +85,7 @@ class Ed25519Signer:
     def __init__(self, name: str, private_key: Ed25519PrivateKey) -> None:
         self.key = VerifierKey(name, KIND_ED25519, private_key.public_key().public_bytes_raw())
         self._private_key = private_key
+        self._key_id = self.key.key_id  # a hash: computed once, not for every note
 
     @classmethod
     def from_seed(cls, name: str, seed: bytes) -> "Ed25519Signer":
@@ -94,7 +95,7 @@ class Ed25519Signer:
     def sign(self, text: bytes) -> bytes:
         """The signature line for a note's text, with its LF."""
         _require_text(text)
-        return NoteSignature(self.key.name, self.key.key_id, self._private_key.sign(text)).encode()
+        return NoteSignature(self.key.name, self._key_id, self._private_key.sign(text)).encode()
 
 
 def parse_verifier_key(text: str) -> VerifierKey:

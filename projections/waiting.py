@@ -7,6 +7,7 @@ ordered by position, so a publication touches only those it wakes.
 import asyncio
 import heapq
 import threading
+from collections.abc import Callable
 from itertools import count
 from typing import Final
 
@@ -20,7 +21,7 @@ class PositionBoard:
     """The position that is visible, and who waits for a later one.
 
     `wait` belongs to one event loop, the one that first waits; `publish` may be called from any thread. Positions
-    never go back: a lower one is ignored.
+    never go back: a lower one is ignored. `on_wait` is called when somebody begins to wait.
     """
 
     def __init__(self, position: int = 0, *, max_waiters: int = MAX_WAITERS) -> None:
@@ -32,6 +33,7 @@ class PositionBoard:
         self._heap: list[tuple[int, int, asyncio.Future[bool]]] = []
         self._order = count()  # futures of one position need a tie-break
         self._live = 0
+        self.on_wait: Callable[[], None] = lambda: None
 
     @property
     def position(self) -> int:
@@ -81,6 +83,7 @@ class PositionBoard:
             self._wake()
         timer = loop.call_later(timeout_seconds, _expire, future)
         self._live += 1
+        self.on_wait()
         try:
             return await future
         finally:

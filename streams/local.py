@@ -2,6 +2,9 @@
 
     writer ── wake(head) ──▶ Source ──▶ follower: read at most one batch ─▶ process ─▶ read on ─▶ wait to be woken
 
+Under load a follower gathers what comes within `GATHER_SECONDS` for one batch, unless somebody waits for it (`hurry`):
+each batch costs a commit on the disk that the writer needs as well.
+
 A follower reads only what it is about to process, so a slow processor holds one batch in memory and delays nobody. One
 that fails keeps its place, says so, and tries again after a while; one that can never succeed waits for a restart.
 """
@@ -11,6 +14,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final, Protocol
 
 from projections.position import ProjectionStopped
@@ -20,6 +24,7 @@ from streams.own_thread import OwnThread
 from streams.processor import Processor, ProcessorError, Record
 
 MAX_BATCH: Final = 1_000
+GATHER_SECONDS: Final = 0.1  # from the begin of one batch to the next, if that one was not full
 SAFETY_POLL_SECONDS: Final = 1.0  # nobody should have to be woken by it; a lost wake-up costs this much
 STOP_TIMEOUT_SECONDS: Final = 30.0
 NEVER_PASSES: Final = (ProcessorError, ProjectionStopped, LogConflictError, LogDamagedError)
@@ -83,6 +88,11 @@ class Source:
         except RuntimeError:  # the loop has ended, and the followers with it
             self.loop = None
 
+    def hurry(self) -> None:
+        """Somebody waits for what the log holds: followers gather no more. On the event loop."""
+        for follower in self.followers:
+            follower.hurried.set()
+
     def reached(self, head: int) -> None:
         """A reader has seen the log go up to `head`."""
         self.head = max(self.head, head)
@@ -98,7 +108,7 @@ class Follower:
 
     def __init__(self, source: Source, processor: Processor, max_batch: int, backoff: Backoff) -> None:
         self.source, self.processor, self.name = source, processor, processor.name
-        self.woken, self.stopping = asyncio.Event(), asyncio.Event()
+        self.woken, self.hurried, self.stopping = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.position, self.state, self.error = 0, RUNNING, ""
         self.on_change: Callable[[ProcessorStatus], None] = lambda _: None
         self._max_batch = max_batch
@@ -115,6 +125,8 @@ class Follower:
         """Follow until told to stop; what is in work then is finished."""
         while not self.stopping.is_set():
             self.woken.clear()  # before reading: a wake-up in between is not lost
+            self.hurried.clear()
+            started = monotonic()
             try:
                 head, more = await self._thread.run(self._step)
             except NEVER_PASSES as error:
@@ -126,6 +138,7 @@ class Follower:
             else:
                 self._succeeded(head)
                 if not more:
+                    await _either(self.hurried, started + GATHER_SECONDS - monotonic())
                     await _either(self.woken, SAFETY_POLL_SECONDS)
         self._thread.close()
         if self.state == RUNNING:
@@ -135,6 +148,7 @@ class Follower:
     def stop(self) -> None:
         """Ask `run` to end after the batch in work."""
         self.stopping.set()
+        self.hurried.set()
         self.woken.set()
 
     def _step(self) -> tuple[int, bool]:

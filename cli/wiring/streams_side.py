@@ -78,6 +78,7 @@ class StreamsSide:
         chains = [self._chain.description.chain_id] if self._chain.embedded else []
         host.add(anchors, AnchorProjector(self.read_store, chains))
         ledger.writer.on_commit.append(source.wake)
+        self.board.on_wait = source.hurry
         self.publisher.on_published.append(published.wake)
         self.anchorer.on_due.append(self.executor.wake)
         self.book.on_recorded.append(anchors.wake)
