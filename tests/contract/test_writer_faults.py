@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 import pytest
+from eventsourcing.persistence import OperationalError
 
 from domain import commands as c
 from domain.errors import ClockJumped, LedgerReadOnly, StorageUnavailable
@@ -375,3 +376,20 @@ def test_a_caller_that_went_away_is_no_matter_when_its_group_fails(store: Sqlite
 
     run(scenario())
     book.audit()
+
+
+def test_a_dry_run_whose_head_cannot_be_read_is_trouble_too(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = store.open()
+
+    def gone() -> int:
+        raise OperationalError("the disk is gone")
+
+    async def scenario() -> None:
+        a, _ = await book.two_sides()
+        order = book.order(a, record())
+        monkeypatch.setattr(book.recorder, "max_notification_id", gone)
+        assert names(await book.ledger.dry_run([order], "atomic")) == ["StorageUnavailable"]
+
+    run(scenario())
