@@ -7,7 +7,7 @@ from domain.ids import book_id
 
 
 class PreviousHead(msgspec.Struct, frozen=True):
-    """The head of the log that this one succeeds (DESIGN: no silent fork)."""
+    """The head of the log that this one succeeds."""
 
     origin: str
     size: int

@@ -197,7 +197,7 @@ class Trouble(DaichoError):
 
 
 class LedgerReadOnly(Trouble):
-    """The store may be behind what was signed or anchored (DESIGN: no silent fork)."""
+    """The store may be behind what was signed or anchored."""
 
 
 class StorageUnavailable(Trouble):

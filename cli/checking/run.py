@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 
 from chain.authorship import TypedVerifier
+from cli.checking.anchors import check_book, check_contract
 from cli.checking.entries import EntriesCheck
 from cli.checking.findings import Progress, Report
-from cli.checking.heads import AnchorHead, check_anchors, check_checkpoints, check_tree
+from cli.checking.heads import AnchorHead, check_checkpoints, check_tree
 from cli.checking.signatures import SignatureAudit
 from domain.book import BookOpened
 from domain.entry import Envelope, decode_envelope
@@ -28,18 +29,6 @@ ChainHeads = Callable[[BookOpened, str], Sequence[AnchorHead]]
 
 class NothingToCheck(Exception):
     """There is no ledger in the folder."""
-
-
-class _BookHead(msgspec.Struct):
-    """A head out of the AnchorBook."""
-
-    size: int
-    root: bytes
-
-
-class _AnchorData(msgspec.Struct):
-    size: int
-    root: str
 
 
 def run_check(
@@ -74,7 +63,11 @@ def run_check(
         report.not_checked["signatures"] = "not asked for (--signatures)"
     tree = following.tree
     _check_log(folder, tree, entries, log_key, origin, report, progress)
-    _check_anchors(folder, tree, entries, book, origin, report, chain_heads, anchor_table)
+    final = check_book(folder.anchors, anchor_table, tree, report) if folder.anchors.exists() else set()
+    if chain_heads is None:
+        report.not_checked["contract"] = "no node to ask (--rpc URL)"
+    else:
+        check_contract(lambda: chain_heads(book, origin), final, tree, entries.head(), report)
     _check_projections(folder, entries, book, report, progress, anchor_table)
     entries.close()
     return report
@@ -109,50 +102,6 @@ def _check_log(
         report.differs("checkpoints", last.size, f"checkpoint {last.size} was signed, the store ends at {head}")
     elif reached > head:
         report.differs("tree", reached, f"the log was sequenced up to {reached}, the store ends at {head}")
-
-
-def _check_anchors(
-    folder: DataFolder,
-    tree: FlatLog,
-    entries: SqliteEntryLog,
-    book: BookOpened,
-    origin: str,
-    report: Report,
-    chain_heads: ChainHeads | None,
-    table: str,
-) -> None:
-    if folder.anchors.exists():
-        try:
-            check_anchors("anchors", tree, _book_heads(SqliteEntryLog(folder.anchors, table)), report)
-        except (msgspec.MsgspecError, ValueError) as error:
-            report.differs("anchors", 0, f"the anchor book cannot be read: {error}")
-    if chain_heads is None:
-        report.not_checked["contract"] = "no node to ask (--rpc URL)"
-        return
-    try:
-        heads = chain_heads(book, origin)
-    except OSError as error:
-        report.not_checked["contract"] = f"the node does not answer: {error}"
-        return
-    check_anchors("contract", tree, heads, report)
-    head = entries.head()
-    ahead = [anchored.size for anchored in heads if anchored.size > head]
-    if ahead:
-        report.differs("contract", ahead[0], f"the contract holds size {ahead[0]}, the store ends at {head}")
-
-
-def _book_heads(log: SqliteEntryLog) -> list[AnchorHead]:
-    heads: list[AnchorHead] = []
-    position = 1
-    while records := log.read(position, 1000):
-        for at, state in records:
-            if at != position:
-                raise ValueError(f"position {position} of the anchor book is missing")
-            data = msgspec.json.decode(decode_envelope(state).data, type=_AnchorData)
-            heads.append(_BookHead(data.size, bytes.fromhex(data.root)))
-            position += 1
-    log.close()
-    return heads
 
 
 def _check_projections(

@@ -143,6 +143,40 @@ def test_lost_read_models_are_built_again_from_the_events(service: Service) -> N
     goes_on(service)
 
 
+def test_an_older_backup_of_what_was_anchored_costs_the_list_of_those_anchors_and_nothing_else(
+    service: Service, history: History
+) -> None:
+    put_back(service, history.earlier, "anchors")
+    lose(service, "read")
+    with running(service):
+        assert service.record(SELLER, BUYER, "R-4").status_code == httpx.codes.CREATED
+        service.ask("POST", "/v1/anchors:now")
+        wait_for(lambda: all(row["lag"] == 0 for row in service.readiness()[1]["processors"]), "a final anchor")
+        folder, rpc = str(service.folder.path), f"{service.url}/chain/rpc"
+        code, out, _ = service.daicho("check", "--signatures", "--json", "--data", folder, "--rpc", rpc)
+        assert (code, json.loads(out)["differences"]) == (0, [])
+
+
+def test_without_its_chain_the_service_stays_read_only_and_check_misses_the_anchors(
+    service: Service, history: History
+) -> None:
+    lose(service, "chain")
+    service.start()
+
+    def reason() -> str:
+        reasons = service.readiness()[1].get("reasons", [])
+        return next((text for text in reasons if "no registry answers" in text), "")
+
+    assert wait_for(reason, "the reason").startswith("read-only: waiting for the contract's head")
+    assert service.record(SELLER, BUYER, "R-4").status_code == httpx.codes.SERVICE_UNAVAILABLE
+    code, out, _ = service.daicho("check", "--json", "--data", str(service.folder.path))
+    first = json.loads(out)["first_difference"]
+    assert (code, first["part"]) == (1, "contract")
+    service.end()
+    put_back(service, history.later, "chain")
+    goes_on(service)
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "said"),
     [
