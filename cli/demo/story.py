@@ -37,6 +37,7 @@ class Story:
         self.operator = Person(url, settings, "")
         self.clerks = {company: Person(url, settings, company) for company in COMPANIES}
         self.facts: dict[str, Any] = {}
+        self._imported_up_to = 0
 
     # -- with the service ---------------------------------------------------------------------------------------------
 
@@ -64,6 +65,7 @@ class Story:
             Importer(self.clerks[company].http).send(lines, total, lambda _: None)
         if total.refused:
             raise DemoFailed(f"line {total.refused[0][0]} of {TABLE.name} was refused: {total.refused[0][1]}")
+        self._imported_up_to = total.last_position
         self.facts["imported"], self.facts["already_imported"] = total.imported, total.already
         self._say(f"{total.imported} trades imported from {TABLE.name} ({total.already} were there already)")
 
@@ -156,8 +158,12 @@ class Story:
     def _waiting_for(self, clerk: Person, ours: set[tuple[str, str]]) -> list[str]:
         found: list[str] = []
         cursor = ""
+        # read your writes: the list is to hold what was just imported
+        wait = {"min_position": str(self._imported_up_to)} if self._imported_up_to else {}
         while True:
-            params = {"state": "recorded", "side": "buyer", "limit": "100"} | ({"cursor": cursor} if cursor else {})
+            params = {"state": "recorded", "side": "buyer", "limit": "100", **wait} | (
+                {"cursor": cursor} if cursor else {}
+            )
             page = clerk.ask("GET", "/v1/trades", params=params)
             items = page["items"]
             found += [

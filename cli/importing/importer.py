@@ -121,10 +121,12 @@ def _take(line: ImportLine, answer: Mapping[str, Any], outcome: Outcome, *, dry_
     problem = answer.get("problem")
     if problem is not None:
         outcome.refused.append((line.line, f"{problem['title']}: {problem.get('detail', '')}"))
-    elif answer.get("hit"):
+        return
+    if answer.get("hit"):
         outcome.already += 1
     elif dry_run:
         outcome.checked += 1
+        return
     else:
         outcome.imported += 1
-        outcome.last_position = max(outcome.last_position, int(answer["position"]))
+    outcome.last_position = max(outcome.last_position, int(answer["position"]))
