@@ -1,70 +1,45 @@
-"""Row 4: 32 threads, each with one command at a time: ours share commits, the library's take turns."""
+"""Row 4: 32 callers, each with one command at a time: ours share commits, the library's threads take turns."""
 
 import asyncio
-import threading
-from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self, TypeVar
 
 from benchmarks.ledger_rows import CONDITIONS, both
-from benchmarks.naive import NaiveTrade, trade_fields
-from benchmarks.rig import Rig
+from benchmarks.naive import NaiveCompany
 from benchmarks.rows import Budget, Goal, Row, make_row, rate, take_turns
-from benchmarks.samples import record_body
+from benchmarks.samples import OPERATOR, company_body
 
-T = TypeVar("T")
-THREADS = 32
+CALLERS = 32
 SAVES = 1_280
 
 
 def group_commit_row(budget: Budget) -> Row:
-    """Trades a second over 32 threads; ours is the whole command, signed on its own and promised."""
+    """Companies registered a second. That command needs no wallet's signature: the row shows commits, not curves."""
     goal = Goal(
-        "group-commit", f"{THREADS} threads recording trades one at a time (commands/s)",
-        f"{THREADS} threads calling app.save (eventsourcing 9.5.6, default Aggregate, SQLite recorder)", 1.6, 5,
+        "group-commit", f"{CALLERS} callers (tasks) registering companies, one at a time each (commands/s)",
+        f"{CALLERS} callers (threads) of app.save (eventsourcing 9.5.6, default Aggregate, SQLite recorder)", 1.6, 5,
     )  # fmt: skip
-    with both() as (naive, rig, _), ThreadPoolExecutor(THREADS) as pool:
-        count = budget.count(SAVES, THREADS) // THREADS
+    with both() as (naive, rig, _), ThreadPoolExecutor(CALLERS) as pool:
+        each = budget.count(SAVES, CALLERS) // CALLERS
 
-        def in_threads(work: Callable[[int], None]) -> float:
-            return rate(count * THREADS, lambda: list(pool.map(work, range(THREADS))))
+        def save(caller: int) -> None:
+            for number in range(each):
+                code = f"c{caller:03d}{number:029d}"
+                naive.save(NaiveCompany(code, f"Company {code}"))
 
-        def save(thread: int) -> None:
-            for number in range(count):
-                naive.save(NaiveTrade(**trade_fields(thread * count + number)))
+        async def register(bodies: list[bytes]) -> None:
+            for body in bodies:
+                await rig.execute(body, OPERATOR)
 
-        with _Running(rig) as running:
+        async def register_all(bodies: list[list[bytes]]) -> None:
+            await asyncio.gather(*(register(part) for part in bodies))
 
-            def ours() -> float:
-                bodies = [[record_body(number) for number in range(count)] for _ in range(THREADS)]
+        def ours() -> float:
+            bodies = [[company_body() for _ in range(each)] for _ in range(CALLERS)]
+            figure = rate(each * CALLERS, lambda: rig.run(register_all(bodies)))
+            rig.run(rig.drain())
+            return figure
 
-                def execute(thread: int) -> None:
-                    for body in bodies[thread]:
-                        running.wait(rig.record(body))
-
-                figure = in_threads(execute)
-                running.wait(rig.drain())
-                return figure
-
-            base, mine = take_turns(budget.rounds, lambda: in_threads(save), ours)
+        base, mine = take_turns(
+            budget.rounds, lambda: rate(each * CALLERS, lambda: list(pool.map(save, range(CALLERS)))), ours
+        )
     return make_row(goal, base, mine, f"{CONDITIONS}; aggregates made inside the measured time on both sides")
-
-
-class _Running:
-    """The rig's event loop, running in a thread of its own, so that other threads can wait for its work."""
-
-    def __init__(self, rig: Rig) -> None:
-        self._loop = rig.loop
-        self._thread = threading.Thread(target=self._loop.run_forever, name="loop")
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of a coroutine, from any thread."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

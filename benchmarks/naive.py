@@ -47,6 +47,14 @@ class NaiveTrade(Aggregate):
         self.state = "confirmed"
 
 
+class NaiveCompany(Aggregate):
+    """A company."""
+
+    @event("Registered")
+    def __init__(self, code: str, name: str) -> None:
+        self.code, self.name = code, name
+
+
 class NaiveLedger(Application[UUID]):
     """Saves trades one by one."""
 

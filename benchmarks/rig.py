@@ -118,9 +118,9 @@ class Rig:
         stem = command_key()
         return [Order.of(ORIGIN, decode_command(body), actor, f"{stem}:{line}") for line, body in enumerate(bodies)]
 
-    async def record(self, body: bytes) -> Receipt:
-        """One command of the seller's user, signed on its own, answered and promised."""
-        receipt = await self.ledger.execute(Order.of(ORIGIN, decode_command(body), user_of(SELLER), command_key()))
+    async def execute(self, body: bytes, actor: Actor) -> Receipt:
+        """One command, answered and promised."""
+        receipt = await self.ledger.execute(Order.of(ORIGIN, decode_command(body), actor, command_key()))
         await self.promise(receipt.records)
         return receipt
 

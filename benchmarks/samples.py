@@ -43,6 +43,12 @@ def _trade(number: int, buyer: str) -> dict[str, Any]:
     }
 
 
+def company_body() -> bytes:
+    """A command to register a company that nobody has registered before."""
+    code = f"c{_ids.random128()}"
+    return json.dumps({"command": "RegisterCompany", "code": code, "name": f"Company {code}"}).encode()
+
+
 def confirm_body(trade: str) -> bytes:
     """A command to confirm a trade."""
     return json.dumps({"command": "ConfirmTrade", "trade": trade}).encode()

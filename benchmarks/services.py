@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +30,7 @@ BUYER: Final = "buyer-00"
 class Services:
     """`with Services(folder) as services`: both running, companies and users known to ours.
 
-    With `profile` our service runs under cProfile, which writes its event loop's thread there when it ends.
+    With `profile` our service is profiled while it is under load, and what its event loop did is written there.
     """
 
     def __init__(self, folder: Path, profile: Path | None = None) -> None:
@@ -41,12 +42,13 @@ class Services:
         )
         self.port, self.naive_port = free_port(HOST, 0), free_port(HOST, 0)
         self.url = f"http://{HOST}:{self.port}"
-        self._profile = ["-m", "cProfile", "-o", str(profile)] if profile else []
+        self._command = ["-m", "benchmarks.profiled_service", str(profile)] if profile else ["-m", "cli.main"]
+        self._profiled = profile is not None
 
     def __enter__(self) -> Self:
         try:
             options = ["--data", str(self.settings.data_dir), "--port", str(self.port), "--log-level", "warning"]
-            self._start([*self._profile, "-m", "cli.main", "serve", *options], f"{self.url}/readyz")
+            self._service = self._start([*self._command, "serve", *options], f"{self.url}/readyz")
             jwks = ["--jwks", str(jwks_file(DataFolder(self.settings.data_dir)))]
             naive = ["--port", str(self.naive_port), "--db", str(self._folder / "naive.db"), *jwks]
             naive += ["--secret", self.secret.hex()]
@@ -66,7 +68,11 @@ class Services:
 
     def ours(self, requests: list[Request], connections: int) -> Outcome:
         """Send requests to our service."""
-        return send(self.port, requests, connections, self._folder / "ours.requests")
+        self._switch_profile()
+        try:
+            return send(self.port, requests, connections, self._folder / "ours.requests")
+        finally:
+            self._switch_profile()
 
     def naive(self, path: str, bodies: list[dict[str, Any]], connections: int) -> Outcome:
         """Send trades to the baseline."""
@@ -118,7 +124,11 @@ class Services:
         body = {"user": clerk_of(person.company), **more}
         return person.ask("POST", "/v1/users", key=f"user-{person.company}", json=body)
 
-    def _start(self, arguments: list[str], url: str) -> None:
+    def _switch_profile(self) -> None:
+        if self._profiled:
+            self._service.send_signal(signal.SIGUSR2)
+
+    def _start(self, arguments: list[str], url: str) -> "subprocess.Popen[bytes]":
         """Start a process and wait until it answers; it ends with the context."""
         process = subprocess.Popen([sys.executable, *arguments])
         self._stack.callback(_end, process)
@@ -126,7 +136,7 @@ class Services:
         while time.monotonic() < deadline and process.poll() is None:
             try:
                 if httpx.get(url, timeout=2.0).status_code == httpx.codes.OK:
-                    return
+                    return process
             except httpx.HTTPError:
                 pass
             time.sleep(0.1)

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from domain.aggregate import Event
-from domain.commands import Command, RecordTrade, SignBatch, body_bytes
+from domain.commands import Command, OpenWallet, RecordTrade, RegisterCompany, SignBatch, body_bytes
 from domain.entry import Actor, CommandRef, Entry, body_hash, command_key_hash
 from domain.errors import DaichoError
+from domain.ids import company_id, wallet_id
 from domain.signature import Signature
 from domain.trade_events import Terms
 
@@ -46,11 +47,17 @@ class Order:
         return keys
 
     def creates(self) -> str | None:
-        """The id of the aggregate that the order would begin under an id given before it is decided."""
+        """The id of the aggregate that the order would begin, known before it is decided; None for none."""
         command = self.command
         if isinstance(command, RecordTrade):
             return self.trade_id or None
-        return command.batch if isinstance(command, SignBatch) else None
+        if isinstance(command, SignBatch):
+            return command.batch
+        if isinstance(command, RegisterCompany):
+            return company_id(command.code)
+        if isinstance(command, OpenWallet):
+            return wallet_id(command.company, command.subject)
+        return None
 
 
 @dataclass(slots=True)

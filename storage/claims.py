@@ -11,6 +11,9 @@ from typing import Protocol, cast
 from domain.orders import KnownCommand
 
 _COMMAND = "cmd|"
+_STEM_DIGITS = 56  # of a command key's hash: what the lines of a bulk have in common (domain.entry)
+_RANGE_FROM_LINES = 8
+_Stored = tuple[str, str, int, int]
 ClaimRow = tuple[str, int, str, int]
 """Key, position of the first entry, hash of the command's body, number of its entries."""
 
@@ -38,12 +41,24 @@ def claims_schema(table: str) -> list[str]:
 def stored_keys(
     cursor: Rows, table: str, commands: Sequence[str], claims: Sequence[str]
 ) -> tuple[dict[str, KnownCommand], set[str]]:
-    """The stored commands among these key hashes and the stored ones of these claims, in one look."""
-    keys = [_COMMAND + key for key in commands]
-    keys += claims
+    """The stored commands among these key hashes and the stored ones of these claims.
+
+    The lines of a bulk stand side by side in the index: they are read as one range, not one by one.
+    """
+    bulks: dict[str, list[str]] = {}
+    for key in commands:
+        bulks.setdefault(key[:_STEM_DIGITS], []).append(_COMMAND + key)
+    keys, found = list(claims), []
+    for lines in bulks.values():
+        if len(lines) < _RANGE_FROM_LINES:
+            keys += lines
+        else:
+            found += _between(cursor, table, lines)
+    if keys:
+        found += _stored(cursor, table, keys)
     known: dict[str, KnownCommand] = {}
     taken: set[str] = set()
-    for key, body, position, count in _stored(cursor, table, keys):
+    for key, body, position, count in found:
         if key.startswith(_COMMAND):
             known[key.removeprefix(_COMMAND)] = KnownCommand(body, position, count)
         else:
@@ -62,12 +77,21 @@ def absent_aggregates(cursor: Rows, table: str, ids: Sequence[str]) -> set[str]:
     return {str(row[0]) for row in cursor.fetchall()}
 
 
-def _stored(cursor: Rows, table: str, keys: Sequence[str]) -> list[tuple[str, str, int, int]]:
+def _stored(cursor: Rows, table: str, keys: Sequence[str]) -> list[_Stored]:
     cursor.execute(
         f"SELECT key, body, position, count FROM {table}_claims WHERE key IN (SELECT value FROM json_each(?))",
         (json.dumps(keys),),
     )
-    return cast("list[tuple[str, str, int, int]]", cursor.fetchall())
+    return cast("list[_Stored]", cursor.fetchall())
+
+
+def _between(cursor: Rows, table: str, keys: Sequence[str]) -> list[_Stored]:
+    """The stored ones of these neighbours."""
+    cursor.execute(
+        f"SELECT key, body, position, count FROM {table}_claims WHERE key BETWEEN ? AND ?", (min(keys), max(keys))
+    )
+    wanted = set(keys)
+    return [row for row in cast("list[_Stored]", cursor.fetchall()) if row[0] in wanted]
 
 
 def known_commands(cursor: Rows, table: str, keys: Sequence[str]) -> dict[str, KnownCommand]:
