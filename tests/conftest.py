@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.postgres_server import TestDatabase, shared_server
+
 settings.register_profile("daicho", deadline=None)  # speed is measured in benchmarks/, not here
 settings.load_profile("daicho")
 
@@ -18,3 +20,11 @@ def _recursion_limit() -> Iterator[None]:
     sys.setrecursionlimit(SERVICE_RECURSION_LIMIT)
     yield
     sys.setrecursionlimit(before)
+
+
+@pytest.fixture
+def database() -> Iterator[TestDatabase]:
+    """A database of its own on the run's PostgreSQL."""
+    made = shared_server().new_database()
+    yield made
+    made.drop()
