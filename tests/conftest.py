@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.kafka_broker import KafkaBroker, NamedBroker, shared_broker
 from tests.postgres_server import TestDatabase, shared_server
 
 settings.register_profile("daicho", deadline=None)  # speed is measured in benchmarks/, not here
@@ -28,3 +29,9 @@ def database() -> Iterator[TestDatabase]:
     made = shared_server().new_database()
     yield made
     made.drop()
+
+
+@pytest.fixture
+def broker() -> KafkaBroker | NamedBroker:
+    """The run's Kafka, for tests that do it no harm: its `bootstrap`; names of books and topics by `new_name`."""
+    return shared_broker()
