@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from domain.book import PreviousHead
 from domain.ids import is_uuid7
 from domain.money import Money
 from domain.signature import Address, ClientSignature, Signature
@@ -265,12 +266,13 @@ class AddNote(TradeFollowUp, frozen=True, kw_only=True, tag=True):
 
 
 class OpenBook(Command, frozen=True, kw_only=True, tag=True):
-    """Begin the log (the operator, once)."""
+    """Begin the log (the operator, once). `previous`: the head of the log that it succeeds."""
 
     chain_id: int
     contract: Address
     log_key: str
     promise_key: str
+    previous: PreviousHead | None = None
 
 
 class SignBatch(Command, frozen=True, kw_only=True, tag=True):

@@ -163,6 +163,7 @@ def open_book(desk: Desk, order: Order) -> Book:
             contract=command.contract,
             log_key=command.log_key,
             promise_key=command.promise_key,
+            previous=command.previous,
         )
     )
 

@@ -114,6 +114,22 @@ class Ledger(Application[str]):
         for aggregate_id in desk.loaded:
             self.cache.drop(aggregate_id)
 
+    def unknown(self, orders: Sequence[Order]) -> list[str]:
+        """The aggregates that these orders name and that the cache does not hold."""
+        cached = self.cache.cache
+        return [
+            name for name in dict.fromkeys(name for order in orders for name in order.names()) if name not in cached
+        ]
+
+    def read(self, ids: Sequence[str]) -> list[Aggregate]:
+        """Those of these aggregates that are stored, replayed. From any thread; raises StorageUnavailable."""
+        return [found for name in ids if (found := self._get(name, _LATEST)) is not None]
+
+    def keep(self, aggregates: Sequence[Aggregate]) -> None:
+        """Put aggregates that were just read into the cache."""
+        for aggregate in aggregates:
+            self.cache.put(aggregate.id, aggregate)
+
     # -- commands ----------------------------------------------------------------------------------------------------
 
     async def execute(self, order: Order) -> Receipt:

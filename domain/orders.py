@@ -1,7 +1,7 @@
 """A command on its way: the order that asks, the unit that stands or falls together, the receipt that answers."""
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from domain.aggregate import Event
 from domain.commands import Command, OpenWallet, RecordTrade, RegisterCompany, SignBatch, body_bytes
@@ -10,6 +10,8 @@ from domain.errors import DaichoError
 from domain.ids import company_id, wallet_id
 from domain.signature import Signature
 from domain.trade_events import Terms
+
+_CODES: Final = ("company", "code", "seller", "buyer")
 
 
 @dataclass(slots=True)
@@ -45,6 +47,17 @@ class Order:
         if isinstance(self.command, RecordTrade):
             keys.append(f"ref|{self.actor.company}|{self.command.reference}")
         return keys
+
+    def names(self) -> list[str]:
+        """The ids of the aggregates that the order names: what deciding it reads, as far as that is known before."""
+        command = self.command
+        found = [value for field in ("trade", "wallet") if isinstance(value := getattr(command, field, None), str)]
+        codes = [value for field in _CODES if isinstance(value := getattr(command, field, None), str)]
+        if self.signature is not None:
+            found.append(self.signature.wallet)
+        if self.actor.company:
+            codes.append(self.actor.company)
+        return found + [company_id(code) for code in codes if code]
 
     def creates(self) -> str | None:
         """The id of the aggregate that the order would begin, known before it is decided; None for none."""

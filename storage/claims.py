@@ -13,7 +13,8 @@ from domain.orders import KnownCommand
 _COMMAND = "cmd|"
 _STEM_DIGITS = 56  # of a command key's hash: what the lines of a bulk have in common (domain.entry)
 _RANGE_FROM_LINES = 8
-_Stored = tuple[str, str, int, int]
+StoredClaim = tuple[str, str, int, int]
+"""A row of the claims as it is looked up: key, body, position, count."""
 ClaimRow = tuple[str, int, str, int]
 """Key, position of the first entry, hash of the command's body, number of its entries."""
 
@@ -45,17 +46,31 @@ def stored_keys(
 
     The lines of a bulk stand side by side in the index: they are read as one range, not one by one.
     """
+    ranges, keys = ranges_and_keys(commands, claims)
+    found: list[StoredClaim] = []
+    for lines in ranges:
+        found += _between(cursor, table, lines)
+    if keys:
+        found += _stored(cursor, table, keys)
+    return known_and_taken(found)
+
+
+def ranges_and_keys(commands: Sequence[str], claims: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+    """The keys to look up: those of long bulks together, each to be read as a range, and all others."""
     bulks: dict[str, list[str]] = {}
     for key in commands:
         bulks.setdefault(key[:_STEM_DIGITS], []).append(_COMMAND + key)
-    keys, found = list(claims), []
+    ranges, keys = [], list(claims)
     for lines in bulks.values():
         if len(lines) < _RANGE_FROM_LINES:
             keys += lines
         else:
-            found += _between(cursor, table, lines)
-    if keys:
-        found += _stored(cursor, table, keys)
+            ranges.append(lines)
+    return ranges, keys
+
+
+def known_and_taken(found: Iterable[StoredClaim]) -> tuple[dict[str, KnownCommand], set[str]]:
+    """Rows of the claims (key, body, position, count) as known commands by key hash, and as claims that are taken."""
     known: dict[str, KnownCommand] = {}
     taken: set[str] = set()
     for key, body, position, count in found:
@@ -77,21 +92,21 @@ def absent_aggregates(cursor: Rows, table: str, ids: Sequence[str]) -> set[str]:
     return {str(row[0]) for row in cursor.fetchall()}
 
 
-def _stored(cursor: Rows, table: str, keys: Sequence[str]) -> list[_Stored]:
+def _stored(cursor: Rows, table: str, keys: Sequence[str]) -> list[StoredClaim]:
     cursor.execute(
         f"SELECT key, body, position, count FROM {table}_claims WHERE key IN (SELECT value FROM json_each(?))",
         (json.dumps(keys),),
     )
-    return cast("list[_Stored]", cursor.fetchall())
+    return cast("list[StoredClaim]", cursor.fetchall())
 
 
-def _between(cursor: Rows, table: str, keys: Sequence[str]) -> list[_Stored]:
+def _between(cursor: Rows, table: str, keys: Sequence[str]) -> list[StoredClaim]:
     """The stored ones of these neighbours."""
     cursor.execute(
         f"SELECT key, body, position, count FROM {table}_claims WHERE key BETWEEN ? AND ?", (min(keys), max(keys))
     )
     wanted = set(keys)
-    return [row for row in cast("list[_Stored]", cursor.fetchall()) if row[0] in wanted]
+    return [row for row in cast("list[StoredClaim]", cursor.fetchall()) if row[0] in wanted]
 
 
 def known_commands(cursor: Rows, table: str, keys: Sequence[str]) -> dict[str, KnownCommand]:

@@ -12,10 +12,14 @@ class FolderInUse(Exception):
 
 
 class DataFolder:
-    """Paths under one folder. `lock` it before writing; the kernel gives the lock back however the process ends."""
+    """Paths under one folder. `lock` it before writing; the kernel gives the lock back however the process ends.
 
-    def __init__(self, path: Path) -> None:
+    `secrets`: where development's secrets lie, if not in the folder.
+    """
+
+    def __init__(self, path: Path, secrets: Path | None = None) -> None:
         self.path = path.resolve()
+        self._secrets = secrets.resolve() if secrets is not None else None
         self._lock: IO[str] | None = None
 
     @property
@@ -51,7 +55,7 @@ class DataFolder:
     @property
     def secrets(self) -> Path:
         """Folder (mode 0700) of development secrets."""
-        return self.path / "secrets"
+        return self._secrets or self.path / "secrets"
 
     def create(self) -> None:
         """Make the folder, readable by its owner alone."""

@@ -7,18 +7,19 @@ than the leaf's index in the Merkle tree.
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Final
 
 from eventsourcing.persistence import IntegrityError, OperationalError, PersistenceError, StoredEvent, Tracking
 from eventsourcing.sqlite import SQLiteConnection, SQLiteCursor, SQLiteDatastore, SQLiteProcessRecorder
 
-from domain.entry import Entry, parse_time
+from domain.entry import Entry
 from domain.errors import StorageUnavailable
+from domain.orders import KnownCommand
 from storage.bulk_insert import insert_rows
-from storage.claims import claims_schema
-from storage.clock import LedgerClock
+from storage.claims import ClaimRow, absent_aggregates, claims_schema, claims_table, stale_versions, stored_keys
+from storage.sealing import EventRow, Sealing
 
 BUSY_TIMEOUT_MILLISECONDS: Final = 250  # the event loop waits for it: long enough for a checkpoint, short for clients
 _WRITER_PRAGMAS: Final = (
@@ -27,11 +28,9 @@ _WRITER_PRAGMAS: Final = (
     "PRAGMA wal_autocheckpoint=4000",  # pages, 16 MiB: a bulk writes each index page back once, not four times
     f"PRAGMA busy_timeout={BUSY_TIMEOUT_MILLISECONDS}",
 )
-EventRow = tuple[int, str, int, str, bytes]
-"""A row of the events table: position, aggregate id, version, event type, entry bytes."""
 
 
-class LedgerRecorder(SQLiteProcessRecorder):
+class LedgerRecorder(Sealing, SQLiteProcessRecorder):
     """Stores entries, claims and tracking in one transaction. Call `bind` before the first write of entries.
 
     Tables: the events (`rowid` is the position; declared, so that VACUUM cannot renumber it) and the claims
@@ -39,20 +38,14 @@ class LedgerRecorder(SQLiteProcessRecorder):
     """
 
     DATABASE_ERRORS: ClassVar = (sqlite3.Error, PersistenceError, OSError)
+    WAITS: ClassVar = False  # its calls go to this machine's disk at most: they may be made on the event loop
 
     def __init__(self, datastore: SQLiteDatastore, events_table_name: str = "stored_events", **kwargs: Any) -> None:
         super().__init__(datastore, events_table_name=events_table_name, **kwargs)
         table = self.events_table_name
         self.select_max_notification_id_statement = f"SELECT MAX(rowid) FROM {table}"
-        self.origin = ""
-        self.clock: LedgerClock | None = None
         self._lock = threading.Lock()
         self._writer: SQLiteConnection | None = None
-        self._last_time: tuple[int, str] = (0, "")
-
-    def bind(self, origin: str, clock: LedgerClock) -> None:
-        """Name the log that entries are sealed for, and the clock that gives their time."""
-        self.origin, self.clock = origin, clock
 
     def construct_create_table_statements(self) -> list[str]:
         """Library hook: our events table in place of the library's, and the claims."""
@@ -126,7 +119,7 @@ class LedgerRecorder(SQLiteProcessRecorder):
         One opened while the file system was read-only would stay read-only. Closing alone does not roll back: a
         statement that an exception still holds keeps the transaction, and with it the lock.
         """
-        self._last_time = (0, "")
+        self.last_time = (0, "")
         try:
             if self._writer is not None:
                 self._writer.rollback()
@@ -199,38 +192,34 @@ class LedgerRecorder(SQLiteProcessRecorder):
         c.execute(self.select_max_notification_id_statement)
         return c.fetchone()[0] or 0
 
-    def time_under_lock(self, c: SQLiteCursor, head: int) -> str:
-        """The time of the entries to be stored now: never before the last entry's. Raises ClockJumped."""
-        if self.clock is None:
-            raise RuntimeError("bind the recorder to an origin and a clock before it stores entries")
-        known, last = self._last_time
-        if known != head:  # the first write of this process, or somebody else wrote in between
-            last = self.clock.time_of(self._state_at(c, head)) if head else ""
-        return self.clock.next_time(last)
-
-    def remember_time(self, head: int, moment: str) -> None:
-        """The last entry is now `head`, of that time; forgotten again when the commit fails."""
-        self._last_time = (head, moment)
-
-    @staticmethod
-    def seconds_of(moment: str) -> float:
-        """Unix seconds of an entry's time."""
-        return parse_time(moment).timestamp()
-
-    def _state_at(self, c: SQLiteCursor, position: int) -> bytes:
+    def state_at(self, c: SQLiteCursor, position: int) -> bytes:
+        """The entry at a position, which is there."""
         c.execute(f"SELECT state FROM {self.events_table_name} WHERE rowid=?", (position,))
         state: bytes = c.fetchone()[0]
         return state
 
-    def seal(self, drafts: Iterable[Any], first: int, moment: str) -> Iterator[EventRow]:
-        """Rows of the events table, from position `first`. Raises EntryTooLarge.
+    def stored_keys(
+        self, c: SQLiteCursor, commands: Sequence[str], claims: Sequence[str]
+    ) -> tuple[dict[str, KnownCommand], set[str]]:
+        """The stored commands among these key hashes and the stored ones of these claims."""
+        return stored_keys(c, self.events_table_name, commands, claims)
 
-        Entries are sealed; a plain StoredEvent (the library's own test cases) stays opaque.
-        """
-        for position, draft in enumerate(drafts, first):
-            name = draft.originator_id
-            state = draft.seal(self.origin, position, moment) if type(draft) is Entry else draft.state
-            yield position, name if type(name) is str else name.hex, draft.originator_version, draft.topic, state
+    def absent_aggregates(self, c: SQLiteCursor, ids: Sequence[str]) -> set[str]:
+        """Those of these aggregates of which nothing is stored."""
+        return absent_aggregates(c, self.events_table_name, ids)
+
+    def stale_versions(self, c: SQLiteCursor, expected: dict[str, int]) -> set[str]:
+        """The aggregates (of these versions, 0 for none) that stand at another version in the store."""
+        return stale_versions(c, self.events_table_name, expected)
+
+    def insert_group(self, c: SQLiteCursor, rows: Sequence[EventRow], claims: Sequence[ClaimRow]) -> None:
+        """Put a group into the open transaction."""
+        insert_rows(c, self.events_table_name, rows)
+        insert_rows(c, claims_table(self.events_table_name), claims)
+
+    def stored_after_all(self, key: str, position: int) -> bool:  # noqa: ARG002 the port's signature
+        """Whether a commit that failed took effect: never, for SQLite commits in this process or not at all."""
+        return False
 
 
 def unavailable(error: BaseException) -> StorageUnavailable:

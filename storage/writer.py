@@ -8,41 +8,49 @@
     5  store what is left and commit in a thread; then answer
 
 Losers are removed in 2 and 3, before anything is stored, so a guilty command never takes others with it.
+
+A store whose calls may wait for another machine (`GroupStore.WAITS`) is asked in the writer's thread in every step, and
+what the orders name is read there before they are decided: the event loop waits for no database.
 """
 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
-from eventsourcing.sqlite import SQLiteCursor
-
+from domain.aggregate import Aggregate
 from domain.desk import Desk
 from domain.entry import CommandRef
 from domain.errors import DaichoError, EntryTooLarge, Overloaded, StorageUnavailable
 from domain.orders import Answer, Decided, KnownCommand, Line, Order, Receipt, Unit
-from storage.bulk_insert import insert_rows
-from storage.claims import (
-    ClaimRow,
-    Rows,
-    absent_aggregates,
-    claim_rows,
-    claims_table,
-    command_row,
-    stale_versions,
-    stored_keys,
-)
-from storage.entry_log import SqliteEntryLog
-from storage.sqlite_recorder import EventRow, LedgerRecorder, unavailable
+from storage.claims import ClaimRow, claim_rows, command_row
+from storage.group_store import GroupStore
+from storage.sealing import EventRow
+from storage.sqlite_recorder import unavailable
 
 MAX_GROUP_ORDERS: Final = 1024
 MAX_WAITING_ORDERS: Final = 20_000
 MAX_ROUNDS: Final = 8
+T = TypeVar("T")
 logger = logging.getLogger("daicho.writer")
+
+
+class Entries(Protocol):
+    """What the writer reads of what is stored. Raises StorageUnavailable."""
+
+    def known_commands(self, keys: Sequence[str]) -> dict[str, KnownCommand]:
+        """The stored commands among these key hashes."""
+
+    def taken_claims(self, claims: Sequence[str]) -> set[str]:
+        """Those of the claims that are stored."""
+
+    def receipt(self, known: KnownCommand) -> Receipt:
+        """The answer that a known command was given."""
 
 
 class Decider(Protocol):
@@ -59,6 +67,15 @@ class Decider(Protocol):
 
     def forget(self, desk: Desk) -> None:
         """The desk's group was not stored."""
+
+    def unknown(self, orders: Sequence[Order]) -> list[str]:
+        """The aggregates that these orders name and that would have to be read to decide them."""
+
+    def read(self, ids: Sequence[str]) -> list[Aggregate]:
+        """Those of these aggregates that are stored, as they are stored. From any thread; raises StorageUnavailable."""
+
+    def keep(self, aggregates: Sequence[Aggregate]) -> None:
+        """Aggregates just read, to decide upon."""
 
 
 @dataclass(slots=True)
@@ -79,7 +96,12 @@ class _Group:
     size: int = 0
     started: float = 0.0
     rows: list[EventRow] = field(default_factory=list)
-    cursor: SQLiteCursor | None = None
+    cursor: Any = None
+    moment: str = ""
+    known: dict[str, KnownCommand] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
+    absent: set[str] = field(default_factory=set)
+    forced: dict[CommandRef, DaichoError] = field(default_factory=dict)
 
     def units(self) -> list[Unit]:
         return [unit for request in self.waiting for unit in request.units]
@@ -97,8 +119,8 @@ class GroupWriter:
 
     def __init__(
         self,
-        recorder: LedgerRecorder,
-        entries: SqliteEntryLog,
+        recorder: GroupStore,
+        entries: Entries,
         decider: Decider,
         *,
         max_group_orders: int = MAX_GROUP_ORDERS,
@@ -112,6 +134,7 @@ class GroupWriter:
         self._waiting: deque[_Waiting] = deque()
         self._waiting_orders = 0
         self._busy = False
+        self._task: asyncio.Task[None] | None = None  # the loop itself keeps no reference to it
         self._thread = ThreadPoolExecutor(1, "ledger-commit")
         self.refusal: DaichoError | None = None
         self.on_commit: list[Callable[[int], None]] = []
@@ -135,21 +158,26 @@ class GroupWriter:
         self._waiting_orders += count
         if not self._busy:
             self._busy = True
-            loop.call_soon(self._next_group, loop)
+            self._task = loop.create_task(self._run(loop), name="group writer")
         # shielded: a caller that goes away must not take the group's other callers with it
         return await asyncio.shield(waiting.future)
 
     async def known(self, keys: list[str]) -> dict[str, KnownCommand]:
         """What is stored about these command key hashes."""
-        return self._entries.known_commands(keys)
+        return await self._call(asyncio.get_running_loop(), self._entries.known_commands, keys)
 
     async def taken(self, claims: list[str]) -> set[str]:
         """Those of the claims that are stored."""
-        return self._entries.taken_claims(claims)
+        return await self._call(asyncio.get_running_loop(), self._entries.taken_claims, claims)
 
     async def receipt_of(self, known: KnownCommand) -> Receipt:
         """The stored answer of a known command."""
-        return self._entries.receipt(known)
+        return await self._call(asyncio.get_running_loop(), self._entries.receipt, known)
+
+    async def warm(self, orders: Sequence[Order]) -> None:
+        """Read what the orders name in a thread, where reading may wait; otherwise it is read when it is needed."""
+        if self._recorder.WAITS and (ids := self._decider.unknown(orders)):
+            self._decider.keep(await asyncio.get_running_loop().run_in_executor(None, self._decider.read, ids))
 
     def close(self) -> None:
         """Wait for the commit in work and stop. Whoever waits or comes later is answered StorageUnavailable."""
@@ -158,17 +186,20 @@ class GroupWriter:
 
     # -- a group -----------------------------------------------------------------------------------------------------
 
-    def _next_group(self, loop: asyncio.AbstractEventLoop) -> None:
-        group = self._take_group()
-        if not group.waiting:
-            self._busy = False
-            return
+    async def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Group after group, until nobody waits."""
+        while (group := self._take_group()).waiting:
+            await self._do(group, loop)
+            await asyncio.sleep(0)  # whoever was answered may send the next command before the next group is taken
+        self._busy = False
+
+    async def _do(self, group: _Group, loop: asyncio.AbstractEventLoop) -> None:
+        """One group; every caller is answered, whatever happens."""
         try:
             if self.refusal is not None:
                 self._fail(group, self.refusal)
-            elif self._stage(group):
-                self._thread.submit(self._commit, group, loop)
-                return
+            elif await self._stage(group, loop):
+                await self._store(group, loop)
             else:
                 self._settle(group)
         except DaichoError as trouble:
@@ -176,7 +207,27 @@ class GroupWriter:
         except Exception as error:  # a defect of ours must not leave callers waiting for ever
             logger.exception("a group could not be decided")
             self._fail(group, StorageUnavailable("the group could not be stored", reason=type(error).__name__))
-        loop.call_soon(self._next_group, loop)
+
+    async def _store(self, group: _Group, loop: asyncio.AbstractEventLoop) -> None:
+        await loop.run_in_executor(self._thread, self._commit, group)
+        try:
+            self._settle(group)
+            self._notify(group)
+        except Exception:  # a defect of ours must not stop the ledger
+            logger.exception("a stored group could not be answered, or its listeners told")
+            self._fail(group, StorageUnavailable("stored, but the answer was lost: send the command again"))
+
+    async def _call(self, loop: asyncio.AbstractEventLoop, work: Callable[..., T], *arguments: Any) -> T:
+        """Ask the store: in the thread where that may take time, at once otherwise."""
+        if self._recorder.WAITS:
+            return await loop.run_in_executor(None, partial(work, *arguments))
+        return work(*arguments)
+
+    async def _step(self, loop: asyncio.AbstractEventLoop, work: Callable[..., T], *arguments: Any) -> T:
+        """A step of the open transaction: as `_call`, in the one thread that the transaction belongs to."""
+        if self._recorder.WAITS:
+            return await loop.run_in_executor(self._thread, partial(work, *arguments))
+        return work(*arguments)
 
     def _take_group(self) -> _Group:
         group = _Group([])
@@ -189,106 +240,103 @@ class GroupWriter:
         self._waiting_orders -= group.size
         return group
 
-    def _stage(self, group: _Group) -> bool:
-        """Steps 1 to 5 without the commit. False when there is nothing to store: the lock is given back."""
+    async def _stage(self, group: _Group, loop: asyncio.AbstractEventLoop) -> bool:
+        """Steps 1 to 4. False when there is nothing to store: the lock is given back."""
         recorder = self._recorder
         group.started = perf_counter()
-        cursor = recorder.begin()
+        unknown = self._decider.unknown(group.orders()) if recorder.WAITS else []
+        head, read = await self._step(loop, self._open, group, unknown)
+        try:
+            self._decider.keep(read)
+            await self._decide(group, loop, head)
+            recorder.remember_time(head + len(group.rows), group.moment)
+        except BaseException as error:
+            await self._step(loop, recorder.rollback, error)
+            if isinstance(error, recorder.DATABASE_ERRORS):
+                raise unavailable(error) from error
+            raise
+        if not group.rows:
+            await self._step(loop, recorder.rollback)
+        return bool(group.rows)
+
+    def _open(self, group: _Group, unknown: Sequence[str]) -> tuple[int, list[Aggregate]]:
+        """Step 1: the head under the lock, and the aggregates that are to be read before deciding."""
+        recorder = self._recorder
+        cursor = group.cursor = recorder.begin()
         try:
             head = recorder.head_under_lock(cursor)
-            moment = recorder.time_under_lock(cursor, head)
-            group.rows = self._decide(group, cursor, head, moment)
-            recorder.remember_time(head + len(group.rows), moment)
+            group.moment = recorder.time_under_lock(cursor, head)
+            orders = group.orders()
+            claims = [key for order in orders for key in order.claims()]
+            group.known, group.taken = recorder.stored_keys(cursor, [order.ref.key for order in orders], claims)
+            new = [name for order in orders if (name := order.creates())]
+            group.absent = recorder.absent_aggregates(cursor, new)
+            read = self._decider.read([name for name in unknown if name not in group.absent]) if unknown else []
         except BaseException as error:
             recorder.rollback(error)
             if isinstance(error, recorder.DATABASE_ERRORS):
                 raise unavailable(error) from error
             raise
-        if not group.rows:
-            recorder.rollback()
-        group.cursor = cursor
-        return bool(group.rows)
+        return head, read
 
-    def _decide(self, group: _Group, cursor: Rows, head: int, moment: str) -> list[EventRow]:
-        """Decide until all assumptions hold under the lock; the rows of the events table."""
-        table, now = self._recorder.events_table_name, self._recorder.seconds_of(moment)
-        orders = group.orders()
-        claims = [key for order in orders for key in order.claims()]
-        known, taken = stored_keys(cursor, table, [order.ref.key for order in orders], claims)
-        absent = absent_aggregates(cursor, table, [name for order in orders if (name := order.creates())])
-        forced: dict[CommandRef, DaichoError] = {}
+    async def _decide(self, group: _Group, loop: asyncio.AbstractEventLoop, head: int) -> None:
+        """Decide until all assumptions hold under the lock; fills in the rows of the events table."""
+        now = self._recorder.seconds_of(group.moment)
         for _ in range(MAX_ROUNDS):
-            desk = self._decider.open_desk(now, taken, absent)
+            desk = self._decider.open_desk(now, group.taken, group.absent)
             group.desk = desk
-            group.lines = [desk.decide(unit, known, forced) for unit in group.units()]
+            group.lines = [desk.decide(unit, group.known, group.forced) for unit in group.units()]
             group.first.clear()
             group.decided = [line for lines in group.lines for line in lines if isinstance(line, Decided)]
-            if not stale_versions(cursor, table, desk.loaded):
-                rows = self._seal(group, head, moment, forced)
+            if not await self._step(loop, self._recorder.stale_versions, group.cursor, desk.loaded):
+                rows = self._seal(group, head)
                 if rows is not None:
-                    return rows
+                    group.rows = rows
+                    return
             self._decider.forget(desk)
+            if self._recorder.WAITS:
+                unknown = [name for name in self._decider.unknown(group.orders()) if name not in group.absent]
+                self._decider.keep(await self._step(loop, self._decider.read, unknown))
         raise StorageUnavailable("the group met too many changes by other writers", reason="contention")
 
-    def _seal(
-        self, group: _Group, head: int, moment: str, forced: dict[CommandRef, DaichoError]
-    ) -> list[EventRow] | None:
+    def _seal(self, group: _Group, head: int) -> list[EventRow] | None:
         """The rows to store; None when entries were too large: their orders are forced to be refused."""
         rows: list[EventRow] = []
-        origin, position = self._recorder.origin, head
+        origin, position, forced = self._recorder.origin, head, group.forced
         found = len(forced)
         for decided in group.decided:
             group.first[id(decided)] = position + 1
             try:
                 for entry in decided.entries:
                     position += 1
-                    state = entry.seal(origin, position, moment)
+                    state = entry.seal(origin, position, group.moment)
                     rows.append((position, entry.aggregate_id, entry.version, entry.type, state))
             except EntryTooLarge as too_large:
                 forced[decided.order.ref] = too_large
         return rows if len(forced) == found else None
 
-    def _insert(self, group: _Group) -> None:
-        """Put a group's rows into the open transaction, or take it back. Raises StorageUnavailable."""
-        recorder, cursor = self._recorder, cast("SQLiteCursor", group.cursor)
+    def _commit(self, group: _Group) -> None:
+        """In the thread, which holds no interpreter lock for most of it: the inserts and the fsync.
+
+        A crash here leaves the whole group stored or nothing of it; a client that got no answer repeats its command
+        key and is told which. A commit whose answer was lost is looked for. Raises StorageUnavailable.
+        """
+        recorder = self._recorder
         try:
-            insert_rows(cursor, recorder.events_table_name, group.rows)
-            insert_rows(cursor, claims_table(recorder.events_table_name), _claims(group))
+            recorder.insert_group(group.cursor, group.rows, _claims(group))
         except BaseException as error:
             recorder.rollback(error)
             if isinstance(error, recorder.DATABASE_ERRORS):
                 raise unavailable(error) from error
-            raise
-
-    def _commit(self, group: _Group, loop: asyncio.AbstractEventLoop) -> None:
-        """In the thread, which holds no interpreter lock for most of it: the inserts and the fsync.
-
-        A crash here leaves the whole group stored or nothing of it; a client that got no answer repeats its command
-        key and is told which.
-        """
+            raise StorageUnavailable("the commit failed", reason=type(error).__name__) from error
         try:
-            self._insert(group)
-            self._recorder.commit()
-        except StorageUnavailable as trouble:
-            loop.call_soon_threadsafe(self._finish, group, loop, trouble)
-        except BaseException as error:  # noqa: BLE001 the callers must be answered whatever happens
-            failed = StorageUnavailable("the commit failed", reason=type(error).__name__)
-            loop.call_soon_threadsafe(self._finish, group, loop, failed)
-        else:
-            loop.call_soon_threadsafe(self._finish, group, loop, None)
-
-    def _finish(self, group: _Group, loop: asyncio.AbstractEventLoop, trouble: DaichoError | None) -> None:
-        try:
-            if trouble is not None:
-                self._fail(group, trouble)
-            else:
-                self._settle(group)
-                self._notify(group)
-        except Exception:  # a defect of ours must not stop the ledger
-            logger.exception("a stored group could not be answered, or its listeners told")
-            self._fail(group, StorageUnavailable("stored, but the answer was lost: send the command again"))
-        finally:
-            loop.call_soon(self._next_group, loop)
+            recorder.commit()
+        except StorageUnavailable:
+            first = group.decided[0]
+            if not recorder.stored_after_all(first.order.ref.key, group.first[id(first)]):
+                raise
+        except Exception as error:
+            raise StorageUnavailable("the commit failed", reason=type(error).__name__) from error
 
     def _settle(self, group: _Group) -> None:
         """What was decided is stored (or nothing was to be): later groups decide upon it, callers are answered."""

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from domain.errors import StorageUnavailable
-from tests.ledger_kit import Book, Custodian, open_book
+from tests.ledger_kit import Book, Custodian, open_book, open_postgres_book
+from tests.postgres_server import shared_server
 
 
 class EventStore(Protocol):
@@ -145,4 +146,98 @@ class SqliteStore:
         book.recorder._drop_writer()
 
 
-EVENT_STORES: dict[str, type[SqliteStore]] = {"sqlite": SqliteStore}
+class PostgresStore:
+    """One database of a real server; a process is a recorder with a connection of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.database = shared_server().new_database()
+        self.custodian = Custodian()
+        self.books: list[Book] = []
+
+    def open(self, **limits: Any) -> Book:
+        book = open_postgres_book(self.database.writer, custodian=self.custodian, **limits)
+        self.books.append(book)
+        return book
+
+    @contextmanager
+    def full_disk(self, book: Book) -> Iterator[None]:
+        """The server answers every insert as it does when its disk is full."""
+        full = (
+            "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$"
+        )
+        trap = "CREATE TRIGGER full_disk BEFORE INSERT ON stored_events EXECUTE FUNCTION full_disk()"
+        with self._as_owner(full, trap, then="DROP FUNCTION full_disk CASCADE"):
+            yield
+
+    @contextmanager
+    def read_only(self, book: Book) -> Iterator[None]:
+        """The server is read-only for the service's login, as a stand-by is."""
+        login = self.database.writer.parameters()["user"]
+        setting = f"ALTER ROLE {login} IN DATABASE {self.database.name} {{}} default_transaction_read_only"
+        with self._as_owner(f"{setting.format('SET')} = on", then=setting.format("RESET")):
+            book.recorder._drop_connection()
+            yield
+        book.recorder._drop_connection()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        holder = self.database.owner.connect("holder", autocommit=False)
+        holder.execute("SELECT pg_advisory_xact_lock(%s)", (self.database.owner.lock_key("writer"),))
+        yield
+        holder.close()
+
+    @contextmanager
+    def lost_answers(self, book: Book) -> Iterator[None]:
+        """The answer is lost for good: it cannot be found out afterwards either."""
+        really, look = book.recorder.commit, book.recorder.stored_after_all
+
+        def commit() -> None:
+            really()
+            raise StorageUnavailable("the event store refuses the write for now", reason="the answer was lost")
+
+        def nobody_there(key: str, position: int) -> bool:
+            raise StorageUnavailable("the event store refuses the write for now", reason="nobody answers")
+
+        book.recorder.commit, book.recorder.stored_after_all = commit, nobody_there
+        yield
+        book.recorder.commit, book.recorder.stored_after_all = really, look
+
+    @contextmanager
+    def failing_commits(self, book: Book) -> Iterator[None]:
+        """A violation that only COMMIT finds: a deferred constraint trigger."""
+        check = (
+            "CREATE FUNCTION no_commit() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'not at commit'; END $$"
+        )
+        trap = (
+            "CREATE CONSTRAINT TRIGGER no_commit AFTER INSERT ON stored_events DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION no_commit()"
+        )
+        with self._as_owner(check, trap, then="DROP FUNCTION no_commit CASCADE"):
+            yield
+
+    @contextmanager
+    def broken_reads(self) -> Iterator[None]:
+        hide = [f"ALTER TABLE {table} RENAME TO hidden_{table}" for table in ("stored_events", "stored_events_claims")]
+        with self._as_owner(*hide, then="ALTER TABLE hidden_stored_events RENAME TO stored_events"):
+            yield
+        with self._as_owner("ALTER TABLE hidden_stored_events_claims RENAME TO stored_events_claims"):
+            pass
+
+    def close(self) -> None:
+        for book in self.books:
+            book.close()
+        self.database.drop()
+
+    @contextmanager
+    def _as_owner(self, *statements: str, then: str = "") -> Iterator[None]:
+        with self.database.owner.connect("fault") as owner:
+            for statement in statements:
+                owner.execute(statement)
+            yield
+            if then:
+                owner.execute(then)
+
+
+EVENT_STORES: dict[str, Any] = {"sqlite": SqliteStore, "postgres": PostgresStore}

@@ -25,6 +25,9 @@ from domain.orders import Answer, Order, Receipt
 from domain.signature import ClientSignature
 from storage.clock import LedgerClock
 from storage.entry_log import SqliteEntryLog
+from storage.postgres.database import Database
+from storage.postgres.entry_log import PostgresEntryLog
+from storage.postgres.recorder import PostgresLedgerRecorder, library_environment
 from storage.sqlite_recorder import LedgerRecorder
 from storage.writer import GroupWriter
 from tests.merkle_reference import ReferenceTree
@@ -101,8 +104,8 @@ class Book:
 
     path: Path
     ledger: Ledger
-    recorder: LedgerRecorder
-    entries: SqliteEntryLog
+    recorder: Any
+    entries: Any
     writer: GroupWriter
     custodian: Custodian
     wall: WallClock
@@ -188,13 +191,25 @@ class Book:
 
 
 def open_book(path: Path, *, custodian: Custodian | None = None, **limits: Any) -> Book:
-    """Wire a ledger over an event store as `cli` does."""
-    wall, keys = WallClock(), custodian or Custodian()
+    """Wire a ledger over an event store in a file as `cli` does."""
     ledger = Ledger({"SQLITE_DBNAME": str(path)})
-    recorder = ledger.recorder
-    assert isinstance(recorder, LedgerRecorder)
+    assert isinstance(ledger.recorder, LedgerRecorder)
+    return wire_book(path, ledger, SqliteEntryLog(path), custodian, **limits)
+
+
+def open_postgres_book(database: Database, *, custodian: Custodian | None = None, **limits: Any) -> Book:
+    """Wire a ledger over an event store in PostgreSQL as `cli` does."""
+    ledger = Ledger(library_environment(database, "ledger"))
+    assert isinstance(ledger.recorder, PostgresLedgerRecorder)
+    ledger.recorder.attach(database)
+    return wire_book(Path(database.book), ledger, PostgresEntryLog(database), custodian, **limits)
+
+
+def wire_book(path: Path, ledger: Ledger, entries: Any, custodian: Custodian | None, **limits: Any) -> Book:
+    """The parts of a ledger, connected."""
+    wall, keys = WallClock(), custodian or Custodian()
+    recorder: Any = ledger.recorder
     recorder.bind(ORIGIN, LedgerClock(wall=wall))
-    entries = SqliteEntryLog(path)
     writer = GroupWriter(recorder, entries, ledger, **limits)
     verifier = TypedVerifier(ORIGIN, CHAIN, CONTRACT)
     ledger.connect(writer, Authorship(ORIGIN, ledger.load, keys, verifier, wall))

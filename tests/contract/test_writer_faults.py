@@ -254,10 +254,10 @@ def test_closing_waits_for_the_commit_in_work_and_answers_whoever_waits(store: S
 
         first = asyncio.ensure_future(ask(0))
         committing = asyncio.Event()
-        really = book.writer._commit
+        really, loop = book.writer._commit, asyncio.get_running_loop()
 
         def commit(*args: Any) -> None:
-            args[1].call_soon_threadsafe(committing.set)
+            loop.call_soon_threadsafe(committing.set)
             really(*args)
 
         book.writer._commit = commit  # type: ignore[method-assign]
@@ -325,7 +325,7 @@ def test_a_defect_in_the_commits_thread_is_trouble_for_its_group_only(
         a, _ = await book.two_sides()
         order = book.order(a, record())
         with monkeypatch.context() as patch:
-            patch.setattr("storage.writer.claims_table", lambda _: 1 / 0)
+            patch.setattr("storage.writer._claims", lambda _: 1 / 0)
             (answer,) = await book.ledger.execute_each([order])
         assert isinstance(answer, StorageUnavailable)
         assert answer.values == {"reason": "ZeroDivisionError"}
