@@ -8,7 +8,11 @@ _MAX_CHARS: Final = 500
 
 def one_line(error: BaseException) -> str:
     """What went wrong as one printable line of bounded length, whatever the outside put into the message."""
-    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return printable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+
+
+def printable(text: str) -> str:
+    """A text of the outside as one printable line of bounded length."""
     escaped = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:_MAX_CHARS])
     return escaped[:_MAX_CHARS]
 
