@@ -41,10 +41,10 @@ def prepare_secrets(folder: DataFolder) -> None:
     if not issuer_file(folder).exists():
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        _write_private(issuer_file(folder), pem)
-    _write_private(jwks_file(folder), json.dumps({"keys": [_jwk(_issuer_key(folder))]}, indent=1).encode())
+        write_private(issuer_file(folder), pem)
+    write_private(jwks_file(folder), json.dumps({"keys": [_jwk(_issuer_key(folder))]}, indent=1).encode())
     if not cursor_file(folder).exists():
-        _write_private(cursor_file(folder), secrets.token_hex(32).encode())
+        write_private(cursor_file(folder), secrets.token_hex(32).encode())
     if not master_key_file(folder).exists():
         create_master_key_file(master_key_file(folder))
 
@@ -101,7 +101,7 @@ def _jwk(key: Ed25519PrivateKey) -> dict[str, Any]:
     return {**jwk, "kid": KEY_ID, "alg": "EdDSA", "use": "sig"}
 
 
-def _write_private(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
     """Write a file of mode 0600, whole or not at all."""
     partial = path.with_suffix(".partial")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

@@ -18,12 +18,19 @@ app = App(
 # name → module:function; imported when called, so that `daicho token` does not load an EVM
 COMMANDS = {
     "serve": "cli.commands.serve:serve",
+    "stream": "cli.commands.stream:stream",
+    "init": "cli.commands.init:init",
     "demo": "cli.commands.demo:demo",
     "import": "cli.commands.import_table:import_table",
     "check": "cli.commands.check:check",
     "token": "cli.commands.token:token",
     "keys": "cli.commands.keys:app",
     "node": "cli.commands.node:node",
+    "secrets": "cli.commands.secrets:secrets",
+    "database": "cli.commands.database:app",
+    "topics": "cli.commands.topics:app",
+    "rebuild": "cli.commands.rebuild:rebuild",
+    "refill": "cli.commands.refill:refill",
 }
 
 

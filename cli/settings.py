@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AnyHttpUrl, Field, ValidationError, field_validator, model_validator
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 TESTS = "DAICHO_TEST_"  # names the services that the tests use; no setting of the product
@@ -29,6 +29,22 @@ class Settings(BaseSettings):
     port: int = Field(8080, ge=0, le=65535, description="port that the API listens on (0: any free one)")
     origin: str = Field("", description="the log's name, fixed at the first start (default: daicho.invalid/<random>)")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
+
+    book: str = Field(
+        "main", pattern=r"^[a-z][a-z0-9_]{0,30}$", description="the book's name: part of its schema and its topics"
+    )
+    database_url: SecretStr | None = Field(None, description="PostgreSQL of the book (default: SQLite in `data_dir`)")
+    database_url_file: Path | None = Field(None, description="file with that URL")
+    database_owner_url: SecretStr | None = Field(
+        None, description="the same database as its owner, who migrates (`init`, `database`, `rebuild`)"
+    )
+    database_owner_url_file: Path | None = Field(None, description="file with the owner's URL")
+    kafka_bootstrap: str = Field("", description="brokers, comma separated (needs a database; default: no Kafka)")
+    metrics_host: str = Field("127.0.0.1", description="address of a worker's metrics")
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="port of a worker's metrics (default: none)")
+    succeeds: Path | None = Field(
+        None, description="checkpoint of the log that this one succeeds, named in the first entry (first start only)"
+    )
 
     jwt_issuer: str = Field("", description="`iss` that tokens must carry (development: an issuer of our own)")
     jwt_audience: str = Field("daicho", description="`aud` that tokens must carry")
@@ -83,6 +99,13 @@ class Settings(BaseSettings):
     def _production(self) -> Self:
         if self.jwks_file is not None and self.jwks_url is not None:
             raise ValueError("jwks_file and jwks_url exclude each other")
+        self._one_of("database_url", "database_owner_url")
+        if self.kafka_bootstrap and not self.clustered:
+            raise ValueError("kafka_bootstrap needs a database: set DAICHO_DATABASE_URL or DAICHO_DATABASE_URL_FILE")
+        if self.clustered and not self.kafka_bootstrap:
+            raise ValueError("a book in PostgreSQL flows through Kafka: set DAICHO_KAFKA_BOOTSTRAP")
+        if self.clustered and self.rpc_url is None:
+            raise ValueError("a book in PostgreSQL is anchored by several processes: set DAICHO_RPC_URL")
         if self.environment == "production":
             needed = {
                 "jwt_issuer": self.jwt_issuer,
@@ -94,6 +117,16 @@ class Settings(BaseSettings):
             if missing:
                 raise ValueError(f"production needs {', '.join(f'DAICHO_{name.upper()}' for name in missing)}")
         return self
+
+    def _one_of(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
+                raise ValueError(f"{name} and {name}_file exclude each other")
+
+    @property
+    def clustered(self) -> bool:
+        """True where the book lies in PostgreSQL and flows through Kafka, and several processes work on it."""
+        return self.database_url is not None or self.database_url_file is not None
 
     @property
     def development(self) -> bool:

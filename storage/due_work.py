@@ -19,7 +19,7 @@ from typing import Any, Final
 from domain.errors import StorageUnavailable
 
 _BUSY_TIMEOUT_SECONDS: Final = 10.0
-_MAX_ERROR_CHARS: Final = 500
+MAX_ERROR_CHARS: Final = 500
 
 _SCHEMA: Final = """
 BEGIN IMMEDIATE;
@@ -215,7 +215,7 @@ class DueWork:
         with self.transaction():
             for lease in leases:
                 change = "SET leased_until = 0, due_at = ?, last_error = ?, dead = ?"
-                self._held(lease, change, due_at, error[:_MAX_ERROR_CHARS], int(lease in dead))
+                self._held(lease, change, due_at, error[:MAX_ERROR_CHARS], int(lease in dead))
         return dead
 
     def revive(self, key: str, now: float) -> bool:

@@ -8,9 +8,9 @@ import fcntl
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Final, NamedTuple, Protocol
 
 BUSY_TIMEOUT_SECONDS: Final = 10.0
 # raw transactions are needed to send them again; so far behind the newest final one nothing is sent again
@@ -77,63 +77,32 @@ class AttemptRow(NamedTuple):
     created_at: float
 
 
-class SqliteLaneStore:
-    """A lane in one SQLite file (WAL, synchronous FULL). Safe to use from several threads, one call at a time.
+class LaneSql(Protocol):
+    """An open transaction: statements with `?` for values."""
 
-    Raises LaneInUseError while another process holds the file's lane lock, LaneMismatchError when this chain and
-    key are bound to another contract or log.
+    def execute(self, statement: str, values: Sequence[object] = (), /) -> object:
+        """Run one."""
+        ...
+
+    def executemany(self, statement: str, rows: Sequence[Sequence[object]], /) -> object:
+        """Run one for every row."""
+        ...
+
+
+class LaneMemory:
+    """What a lane remembers, whatever database it is in: the statements are the same for all.
+
+    A subclass sets `_lane` and gives `_transaction` (all or nothing, durable at its end) and `_rows`, whose first value
+    is the lane. One process at a time drives a lane.
     """
 
-    def __init__(self, path: Path, *, chain_id: int, publisher: str, contract: str, log_id: bytes) -> None:
-        self._mutex = threading.Lock()
-        self._lock = _take_lock(path)
-        self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS)
-        try:
-            self._sql.execute("PRAGMA journal_mode=WAL")
-            self._sql.execute("PRAGMA synchronous=FULL")
-            self._sql.executescript(SCHEMA)
-            self._lane = self._bind(chain_id, publisher, contract, log_id)
-        except BaseException:
-            self.close()
-            raise
+    _lane: int
 
-    def _bind(self, chain_id: int, publisher: str, contract: str, log_id: bytes) -> int:
-        # A crash here leaves a lane without slots, which the next start finds as it is.
-        self._sql.execute(
-            "INSERT OR IGNORE INTO lanes(chain_id, publisher, contract, log_id) VALUES(?,?,?,?)",
-            (chain_id, publisher, contract, log_id),
-        )
-        row = self._sql.execute(
-            "SELECT lane, contract, log_id FROM lanes WHERE chain_id=? AND publisher=?", (chain_id, publisher)
-        ).fetchone()
-        lane: int = row[0]
-        if row[1:] != (contract, log_id):
-            raise LaneMismatchError(
-                f"key {publisher} on chain {chain_id} anchors log 0x{row[2].hex()} in {row[1]}, "
-                f"not 0x{log_id.hex()} in {contract}"
-            )
-        return lane
-
-    def close(self) -> None:
-        """Closes the file and gives up the lane."""
-        self._sql.close()
-        self._lock.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._mutex:
-            self._sql.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._sql
-                self._sql.execute("COMMIT")
-            except BaseException:
-                if self._sql.in_transaction:
-                    self._sql.execute("ROLLBACK")
-                raise
+    def _transaction(self) -> AbstractContextManager[LaneSql]:
+        raise NotImplementedError
 
     def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
-        with self._mutex:
-            return self._sql.execute(query, (self._lane, *values)).fetchall()
+        raise NotImplementedError
 
     def slots(self, *states: str) -> list[SlotRow]:
         """The slots in these states, lowest nonce first."""
@@ -223,8 +192,8 @@ class SqliteLaneStore:
                 (now, self._lane, nonce),
             )
             sql.execute(
-                "UPDATE lane_attempts SET raw=x'' WHERE lane=? AND nonce<? AND raw<>x''",
-                (self._lane, nonce - KEPT_RAW_NONCES),
+                "UPDATE lane_attempts SET raw=? WHERE lane=? AND nonce<? AND raw<>?",
+                (b"", self._lane, nonce - KEPT_RAW_NONCES, b""),
             )
             self._tell(sql, events)
 
@@ -282,7 +251,7 @@ class SqliteLaneStore:
             sql.execute("UPDATE lanes SET fork=? WHERE lane=?", (reason, self._lane))
             self._tell(sql, events)
 
-    def _tell(self, sql: sqlite3.Connection, events: Events) -> None:
+    def _tell(self, sql: LaneSql, events: Events) -> None:
         sql.executemany(
             "INSERT INTO lane_outbox(lane, kind, body) VALUES(?,?,?)",
             [(self._lane, kind, body) for kind, body in events],
@@ -298,6 +267,70 @@ class SqliteLaneStore:
         with self._transaction() as sql:
             # A crash before this leaves the events in the outbox: they come again and are recognised as repeats.
             sql.execute("DELETE FROM lane_outbox WHERE lane=? AND seq<=?", (self._lane, seq))
+
+
+class SqliteLaneStore(LaneMemory):
+    """A lane in one SQLite file (WAL, synchronous FULL). Safe to use from several threads, one call at a time.
+
+    Raises LaneInUseError while another process holds the file's lane lock, LaneMismatchError when this chain and
+    key are bound to another contract or log.
+    """
+
+    def __init__(self, path: Path, *, chain_id: int, publisher: str, contract: str, log_id: bytes) -> None:
+        self._mutex = threading.Lock()
+        self._lock = _take_lock(path)
+        self._sql = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_SECONDS)
+        try:
+            self._sql.execute("PRAGMA journal_mode=WAL")
+            self._sql.execute("PRAGMA synchronous=FULL")
+            self._sql.executescript(SCHEMA)
+            self._lane = self._bind(chain_id, publisher, contract, log_id)
+        except BaseException:
+            self.close()
+            raise
+
+    def _bind(self, chain_id: int, publisher: str, contract: str, log_id: bytes) -> int:
+        # A crash here leaves a lane without slots, which the next start finds as it is.
+        self._sql.execute(
+            "INSERT OR IGNORE INTO lanes(chain_id, publisher, contract, log_id) VALUES(?,?,?,?)",
+            (chain_id, publisher, contract, log_id),
+        )
+        row = self._sql.execute(
+            "SELECT lane, contract, log_id FROM lanes WHERE chain_id=? AND publisher=?", (chain_id, publisher)
+        ).fetchone()
+        lane: int = row[0]
+        require_same(publisher, chain_id, (row[1], row[2]), (contract, log_id))
+        return lane
+
+    def close(self) -> None:
+        """Closes the file and gives up the lane."""
+        self._sql.close()
+        self._lock.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._mutex:
+            self._sql.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._sql
+                self._sql.execute("COMMIT")
+            except BaseException:
+                if self._sql.in_transaction:
+                    self._sql.execute("ROLLBACK")
+                raise
+
+    def _rows(self, query: str, *values: object) -> list[tuple[object, ...]]:
+        with self._mutex:
+            return self._sql.execute(query, (self._lane, *values)).fetchall()
+
+
+def require_same(publisher: str, chain_id: int, bound: tuple[str, bytes], wanted: tuple[str, bytes]) -> None:
+    """Raise LaneMismatchError unless a lane is bound to the wanted contract and log."""
+    if bound != wanted:
+        raise LaneMismatchError(
+            f"key {publisher} on chain {chain_id} anchors log 0x{bound[1].hex()} in {bound[0]}, "
+            f"not 0x{wanted[1].hex()} in {wanted[0]}"
+        )
 
 
 def _take_lock(path: Path) -> IO[str]:

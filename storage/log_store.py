@@ -131,11 +131,16 @@ class SqliteLogStore:
         LogDamagedError, naming the tile, when one is missing or has the wrong length, or when the last hash
         is not that of the position.
         """
+        return self.load_from(0)
+
+    def load_from(self, size: int) -> Iterator[bytes]:
+        """As `load`, without the first `size` leaves (at most the position)."""
+        first, skipped = divmod(size, TILE_WIDTH)
         with self._translated(), closing(self._connect()) as connection:
             connection.execute("BEGIN")
             position, leaf = connection.execute("SELECT position, leaf FROM reached").fetchone()
-            tiles = connection.execute("SELECT number, hashes FROM tile ORDER BY number")
-            count, last = 0, b""
+            tiles = connection.execute("SELECT number, hashes FROM tile WHERE number >= ? ORDER BY number", (first,))
+            count, last = first, b""
             while rows := tiles.fetchmany(_TILES_PER_CHUNK):
                 for number, hashes in rows:
                     width = min(position - count * TILE_WIDTH, TILE_WIDTH)
@@ -145,10 +150,11 @@ class SqliteLogStore:
                         raise self._damaged(number, f"{len(hashes)} bytes instead of {width * HASH_BYTES}")
                     count += 1
                 last = rows[-1][1][-HASH_BYTES:]
-                yield b"".join(hashes for _, hashes in rows)
-            if count != -(-position // TILE_WIDTH):
+                yield b"".join(hashes for _, hashes in rows)[skipped * HASH_BYTES :]
+                skipped = 0
+            if count != max(first, -(-position // TILE_WIDTH)):
                 raise self._damaged(count, f"missing, the log reaches position {position}")
-            if last != leaf:
+            if (last or not first) and last != leaf:
                 raise self._damaged(count - 1, f"its last hash is not that of position {position}")
 
     def last_checkpoint(self) -> StoredCheckpoint | None:
@@ -230,3 +236,9 @@ class SqliteLogStore:
             raise LogUnavailableError(f"log store {self._path}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise LogDamagedError(f"log store {self._path}: {error}") from error
+
+
+def whole_tiles(first: int, hashes: bytes) -> list[tuple[int, bytes]]:
+    """Joined leaf hashes, from the beginning of tile `first` on, cut into tiles; the last one may be partial."""
+    starts = range(0, len(hashes), _TILE_BYTES)
+    return [(first + number, hashes[start : start + _TILE_BYTES]) for number, start in enumerate(starts)]

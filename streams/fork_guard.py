@@ -6,10 +6,11 @@ the writer accepts anything these are compared with the store and its tree:
     1 log         the leaves that were sequenced
     2 checkpoint  the last head that was signed
     3 anchor      the last head that was handed to a chain
-    4 contract    the head that the contract holds
+    4 topics      where entries flow through Kafka: the last entry and the last checkpoint there
+    5 contract    the head that the contract holds
 
 If one is ahead of the store, or has another root than the tree at its size, the ledger stays read-only until a restart
-on complete data. After the contract has answered once, a chain that goes away later does not matter.
+on complete data. Once Kafka and the contract have answered, it does not matter when they go away later.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from streams.own_thread import OwnThread
 FIRST_RETRY_SECONDS: Final = 0.2
 LONGEST_RETRY_SECONDS: Final = 5.0
 WAITING_FOR_CONTRACT: Final = "waiting for the contract's head"
+WAITING_FOR_TOPICS: Final = "waiting for Kafka's word on its last entry"
 SetRefusal = Callable[[DaichoError | None], None]
 logger = logging.getLogger("daicho.fork-guard")
 
@@ -64,6 +66,18 @@ class Claims(Protocol):
 
     def last_claim(self) -> AnchorEvent | None:
         """The last head handed to a chain."""
+        ...
+
+
+class Topics(Protocol):
+    """What Kafka knows. Both may raise anything and take their time."""
+
+    def last_entry(self) -> tuple[int, bytes]:
+        """The last position in the topic of the entries and its leaf hash; (0, b"") when it is empty."""
+        ...
+
+    def last_checkpoint(self) -> tuple[int, bytes]:
+        """Size and root of the last head in the topic of the checkpoints; (0, b"") when it is empty."""
         ...
 
 
@@ -113,8 +127,10 @@ class ForkGuard:
         log: SequencedLog,
         book: Claims,
         contract_head: Callable[[], Head],
+        topics: Topics | None = None,
     ) -> None:
         self.on_closed: list[Callable[[LedgerReadOnly], None]] = []
+        self._topics = topics
         self._entries, self._view, self._log, self._book = entries, view, log, book
         self._contract_head = contract_head
         self._door = _Door(threading.Lock())
@@ -122,7 +138,7 @@ class ForkGuard:
         self._said = ""
 
     async def check_until_open(self, set_refusal: SetRefusal) -> bool:
-        """Keep the ledger read-only until all four agree; True when it is open, False when it stays closed.
+        """Keep the ledger read-only until all agree; True when it is open, False when it stays closed.
 
         `set_refusal` is given the reason (LedgerReadOnly with `size` and `source`) at every change, and None at last.
         It may also be called later, from any thread, by `forked`.
@@ -199,9 +215,11 @@ class ForkGuard:
     def _compare(self) -> None:
         """In the thread: raises _Fork or _Wait, returns when all agree. What needs no chain is compared first."""
         head = self._entries.head()
-        self._compare_leaves(head)
+        self._compare_leaf("log", ("the log was sequenced up to", "was sequenced"), *self._log.position(), head)
         for claim in self._own_claims():
             self._compare_claim(claim, head)
+        if self._topics is not None:
+            self._compare_topics(self._topics, head)
         try:
             contract = self._contract_head()
         except Exception as error:
@@ -210,14 +228,22 @@ class ForkGuard:
         if contract.size:
             self._compare_claim(Claim("contract", contract.size, contract.root), head)
 
-    def _compare_leaves(self, head: int) -> None:
-        position, leaf = self._log.position()
+    def _compare_leaf(self, source: str, words: tuple[str, str], position: int, leaf: bytes, head: int) -> None:
         if position > head:
-            raise _Fork(f"the log was sequenced up to {position}, the store ends at {head}", "log", position)
+            raise _Fork(f"{words[0]} {position}, the store ends at {head}", source, position)
         if position:
             ((_, entry),) = self._entries.read(position, 1)
             if leaf_hash(entry) != leaf:
-                raise _Fork(f"entry {position} is not the one that was sequenced", "log", position)
+                raise _Fork(f"entry {position} is not the one that {words[1]}", source, position)
+
+    def _compare_topics(self, topics: Topics, head: int) -> None:
+        try:
+            entry, checkpoint = topics.last_entry(), topics.last_checkpoint()
+        except Exception as error:
+            raise _Wait(f"{WAITING_FOR_TOPICS} ({one_line(error)})", "topic", head) from error
+        self._compare_leaf("topic", ("the topic goes up to", "stands in the topic"), *entry, head)
+        if checkpoint[0]:
+            self._compare_claim(Claim("topic of checkpoints", *checkpoint), head)
 
     def _own_claims(self) -> Iterator[Claim]:
         checkpoint = self._log.last_checkpoint()

@@ -1,6 +1,7 @@
 """The checkpoint timer: has the log's head signed when it grew, and tells who waits for that."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -41,13 +42,16 @@ class Publisher:
     for a size in another thread.
     """
 
-    def __init__(self, sequencer: Signs, interval_seconds: float = INTERVAL_SECONDS) -> None:
+    def __init__(self, sequencer: Signs, interval_seconds: float = INTERVAL_SECONDS, name: str = NAME) -> None:
         self.on_published: list[Callable[[int], None]] = []
         self.on_change: list[Callable[[ProcessorStatus], None]] = []
         self._sequencer, self._interval = sequencer, interval_seconds
-        self._thread = OwnThread(NAME)
+        self._name = name
+        self._thread = OwnThread(name)
         self._backoff = Backoff(interval_seconds)
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        self._woken = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._shown = threading.Condition()
         self._task: asyncio.Task[None] | None = None
         self._state, self._error = RUNNING, ""
@@ -56,11 +60,22 @@ class Publisher:
 
     async def start(self) -> None:
         """Publish now, and from now on."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=NAME)
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name=self._name)
+
+    def wake(self) -> None:
+        """Publish now instead of at the next interval. From any thread."""
+        if self._loop is None:
+            return
+        try:
+            self._loop.call_soon_threadsafe(self._woken.set)
+        except RuntimeError:  # the loop has ended
+            self._loop = None
 
     async def stop(self) -> None:
         """Publish what the sequencer has, once more, and end. Stop the processors before."""
-        self._stopping.set()
+        self._stopping = True
+        self._woken.set()
         if self._task is not None:
             await self._task
             self._task = None
@@ -74,7 +89,7 @@ class Publisher:
 
     def status(self) -> ProcessorStatus:
         """Published size; the lag is what the tree holds beyond it."""
-        return ProcessorStatus(NAME, self._sequencer.view.size, self._lag, self._state, self._error)
+        return ProcessorStatus(self._name, self._sequencer.view.size, self._lag, self._state, self._error)
 
     def covers(self, size: int, timeout_seconds: float) -> bool:
         """Wait, in a thread that may wait, until a head of `size` at least is published; False when time is over."""
@@ -85,17 +100,16 @@ class Publisher:
     async def _run(self) -> None:
         last_round = False
         while not last_round:
-            last_round = self._stopping.is_set()
+            last_round = self._stopping
+            self._woken.clear()
             wait = self._interval
             if self._state != STOPPED:
                 wait = await self._publish()
                 for notify in self.on_change:
                     notify(self.status())
             if not last_round:
-                try:
-                    await asyncio.wait_for(self._stopping.wait(), wait)
-                except TimeoutError:
-                    continue
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._woken.wait(), wait)
 
     async def _publish(self) -> float:
         """One round; the seconds until the next."""

@@ -1,16 +1,19 @@
 """Event stores for the writer's contract suite: each can be opened by several processes, and its disk can fail.
 
-A second implementation (PostgreSQL) is one more class like `SqliteStore`, added to `EVENT_STORES`.
+One more implementation is one more class like `SqliteStore`, added to `EVENT_STORES`.
 """
 
 import resource
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from domain.errors import StorageUnavailable
+from storage.entry_log import SqliteEntryLog
+from storage.postgres.entry_log import PostgresEntryLog
 from tests.ledger_kit import Book, Custodian, open_book, open_postgres_book
 from tests.postgres_server import shared_server
 
@@ -20,6 +23,9 @@ class EventStore(Protocol):
 
     def open(self, **limits: Any) -> Book:
         """One more process on the store. All processes share one custodian of keys."""
+
+    def read_alone(self) -> Any:
+        """A reader of the store's entries without any writer."""
 
     def full_disk(self, book: Book) -> Any:
         """While in this context, `book` finds no more room for what it writes."""
@@ -56,6 +62,9 @@ class SqliteStore:
         self.books.append(book)
         return book
 
+    def read_alone(self) -> SqliteEntryLog:
+        return SqliteEntryLog(self.path)
+
     @contextmanager
     def full_disk(self, book: Book) -> Iterator[None]:
         """The database may not grow by a page."""
@@ -64,7 +73,7 @@ class SqliteStore:
             yield
 
     @contextmanager
-    def file_size_limit(self, book: Book) -> Iterator[None]:
+    def cut_off(self, book: Book) -> Iterator[None]:
         """The operating system refuses to let the write-ahead log grow."""
         grown = self.path.with_name(self.path.name + "-wal").stat().st_size
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -155,9 +164,13 @@ class PostgresStore:
         self.books: list[Book] = []
 
     def open(self, **limits: Any) -> Book:
-        book = open_postgres_book(self.database.writer, custodian=self.custodian, **limits)
+        impatient = replace(self.database.writer, lock_timeout_seconds=0.5)
+        book = open_postgres_book(impatient, custodian=self.custodian, **limits)
         self.books.append(book)
         return book
+
+    def read_alone(self) -> PostgresEntryLog:
+        return PostgresEntryLog(self.database.reader)
 
     @contextmanager
     def full_disk(self, book: Book) -> Iterator[None]:
@@ -181,8 +194,19 @@ class PostgresStore:
         book.recorder._drop_connection()
 
     @contextmanager
+    def cut_off(self, book: Book) -> Iterator[None]:
+        """The server ends the session in the middle of the insert."""
+        end = (
+            "CREATE FUNCTION cut_off() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS "
+            "$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$"
+        )
+        trap = "CREATE TRIGGER cut_off BEFORE INSERT ON stored_events EXECUTE FUNCTION cut_off()"
+        with self._as_owner(end, trap, then="DROP FUNCTION cut_off CASCADE"):
+            yield
+
+    @contextmanager
     def locked(self) -> Iterator[None]:
-        holder = self.database.owner.connect("holder", autocommit=False)
+        holder = replace(self.database.owner, idle_in_transaction_seconds=60.0).connect("holder", autocommit=False)
         holder.execute("SELECT pg_advisory_xact_lock(%s)", (self.database.owner.lock_key("writer"),))
         yield
         holder.close()

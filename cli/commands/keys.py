@@ -1,5 +1,6 @@
 """`daicho keys`: the vault's master key: make one, add a version, wrap everything anew. For a stopped service."""
 
+import contextlib
 from pathlib import Path
 
 from cyclopts import App
@@ -7,11 +8,11 @@ from cyclopts import App
 from chain.master_key import FileKeyProvider, add_master_key, create_master_key_file
 from chain.vault import Vault
 from chain.vault_care import VaultCare
-from cli.development import master_key_file
 from cli.screen import console, print_json, progress_bar
-from cli.settings import Settings, load_settings
+from cli.settings import load_settings
+from cli.wiring.master_key import master_key_of
+from cli.wiring.stores import open_stores
 from storage.folder import DataFolder
-from storage.vault_store import SqliteVaultStore
 
 app = App(name="keys", help="The vault's master key: init, rotate, show.")
 
@@ -43,9 +44,10 @@ def rotate(*, data: Path | None = None) -> int:
         The data folder.
     """
     settings = load_settings(data_dir=data)
-    with DataFolder(settings.data_dir).lock() as folder:
-        key_file = key_file_of(settings, folder)
-        store = SqliteVaultStore(folder.vault)
+    folder = DataFolder(settings.data_dir)
+    with contextlib.nullcontext() if settings.clustered else folder.lock():
+        key_file = master_key_of(settings, folder)
+        store = open_stores(settings, folder).vault()
         care = VaultCare(Vault(store, FileKeyProvider(key_file)), store)
         if not care.remaining():  # an unfinished rotation goes on with the version that it began
             add_master_key(key_file)
@@ -71,8 +73,8 @@ def show(*, data: Path | None = None) -> int:
     """
     settings = load_settings(data_dir=data)
     folder = DataFolder(settings.data_dir)
-    store = SqliteVaultStore(folder.vault)
-    vault = Vault(store, FileKeyProvider(key_file_of(settings, folder)))
+    store = open_stores(settings, folder).vault()
+    vault = Vault(store, FileKeyProvider(master_key_of(settings, folder)))
     origin, chain_id, contract = vault.identity()
     print_json(
         {
@@ -85,8 +87,3 @@ def show(*, data: Path | None = None) -> int:
     )
     store.close()
     return 0
-
-
-def key_file_of(settings: Settings, folder: DataFolder) -> Path:
-    """The master key file that a data folder is used with."""
-    return settings.master_key_file or master_key_file(folder)

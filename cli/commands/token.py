@@ -18,6 +18,7 @@ def token(
     scope: Annotated[list[str] | None, Parameter(negative="")] = None,
     hours: float = 12.0,
     data: Path | None = None,
+    secrets: Path | None = None,
 ) -> int:
     """Print a token for a user, signed by the development issuer of a data folder.
 
@@ -33,6 +34,8 @@ def token(
         How long it is valid.
     data
         The data folder.
+    secrets
+        The folder of the secrets, where it is not in the data folder (`daicho secrets`).
     """
     settings = load_settings(data_dir=data)
     if not settings.development:
@@ -42,7 +45,7 @@ def token(
         raise SettingsError(f"unknown scope {', '.join(unknown)}; scopes are {', '.join(SCOPES)}")
     default = [s for s in SCOPES if s not in {"operator", "audit:read"}] if company else ["operator", "audit:read"]
     text = make_token(
-        DataFolder(settings.data_dir),
+        DataFolder(settings.data_dir, secrets),
         issuer=settings.issuer,
         audience=settings.jwt_audience,
         subject=subject,

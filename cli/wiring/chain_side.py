@@ -14,11 +14,13 @@ from typing import Final
 
 from chain.children import ChildProcess, Ready
 from chain.connection import Connection
+from chain.funding import fund_from_node
 from chain.registry import Head, Registry, ensure_deployed, ensure_registered, log_id_of
 from chain.signer.client import BlockingSigner, SignerClient, SignerRefusedError
 from chain.signer.protocol import Describe, Description, Initialise, PinContract
 from chain.transactions import AnchorTx, DeployTx, RegisterLogTx, SignedTx
 from cli.settings import Settings, SettingsError
+from cli.wiring.stores import Stores
 from storage.folder import DataFolder
 
 GWEI: Final = 10**9
@@ -46,7 +48,11 @@ class PublisherSigner:
 
 
 class ChainSide:
-    """Signer, node and contract of one data folder."""
+    """Signer, node and contract of one book.
+
+    `begins`: whether it may give a book without identity one, deploy its contract and register its log. A book of one
+    process begins with its first start; where several processes share one, `daicho init` begins it.
+    """
 
     description: Description
     connection: Connection
@@ -54,15 +60,19 @@ class ChainSide:
     publisher: PublisherSigner
     rpc_url: str
 
-    def __init__(self, settings: Settings, folder: DataFolder, master_key_file: Path) -> None:
+    def __init__(
+        self, settings: Settings, folder: DataFolder, stores: Stores, master_key_file: Path, *, begins: bool = True
+    ) -> None:
         self._settings = settings
         self._folder = folder
+        self._stores = stores
+        self._begins = begins
         # a unix socket's path is short: the data folder's may not be
         self._socket_folder = Path(tempfile.mkdtemp(prefix="daicho-"))
         self.socket = self._socket_folder / "signer.sock"
         self._signer = ChildProcess("signer", lambda _: self._signer_command(master_key_file))
         self._node: ChildProcess | None = None
-        self._registered = False
+        self._registered = not begins
         self.client = SignerClient(self.socket, "service")
         self.blocking = BlockingSigner(self.socket, "anchoring")
 
@@ -103,6 +113,7 @@ class ChainSide:
         self.rpc_url = await (node if node is not None else self._start_node())
         self.connection = Connection(self.rpc_url)
         if not self.description.contract:
+            self._require_beginner()
             self.description = await self._pin_contract()
         self.registry = Registry(
             self.connection,
@@ -144,6 +155,7 @@ class ChainSide:
         except SignerRefusedError as error:
             if error.code != "not-initialised":
                 raise
+            self._require_beginner()
             origin = wanted or f"daicho.invalid/{secrets.token_hex(8)}"
             return await self.client.ask(Initialise(origin, self._settings.chain_id))
         if wanted and wanted != found.origin:
@@ -159,15 +171,18 @@ class ChainSide:
             raise SettingsError(f"DAICHO_CONTRACT is {contract}, but this ledger is anchored in {found.contract}")
         return found
 
+    def _require_beginner(self) -> None:
+        if not self._begins:
+            raise SettingsError(f"book {self._settings.book} has not begun yet: run `daicho init`")
+
     async def _pin_contract(self) -> Description:
-        contract = self._settings.contract or await asyncio.to_thread(
-            ensure_deployed,
-            self.connection,
-            self.publisher,
-            fee_cap=self.fee_cap,
-            timeout_seconds=BOOTSTRAP_SECONDS,
-        )
+        contract = self._settings.contract or await asyncio.to_thread(self._deploy)
         return await self.client.ask(PinContract(contract))
+
+    def _deploy(self) -> str:
+        if self._settings.development and not self.embedded:
+            fund_from_node(self.connection, self.publisher.address)
+        return ensure_deployed(self.connection, self.publisher, fee_cap=self.fee_cap, timeout_seconds=BOOTSTRAP_SECONDS)
 
     async def _start_node(self) -> str:
         """The URL of the node, which is started where it is the embedded one."""
@@ -178,7 +193,7 @@ class ChainSide:
         return f"http://127.0.0.1:{ready['port']}"
 
     def _signer_command(self, master_key_file: Path) -> list[str]:
-        command = [sys.executable, "-m", "chain.signer", "--vault", str(self._folder.vault)]
+        command = [sys.executable, "-m", "chain.signer", *self._stores.signer_vault(self._socket_folder)]
         command += ["--kek-file", str(master_key_file), "--socket", str(self.socket)]
         return [*command, "--allow-slow-crypto"] if self._settings.development else command
 

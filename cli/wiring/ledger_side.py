@@ -12,19 +12,20 @@ from chain.signer.client import SignerClient
 from chain.signer.protocol import Description
 from chain.subjects import Subjects
 from chain.vault import Vault
-from cli.settings import Settings
+from cli.settings import Settings, SettingsError
 from cli.wiring.book_first import BookFirst
+from cli.wiring.stores import Stores
 from domain.authorship import Authorship
+from domain.book import PreviousHead
 from domain.commands import OpenBook
 from domain.entry import Actor
 from domain.errors import DaichoError, LedgerReadOnly
 from domain.ledger import Ledger
 from domain.orders import Order
+from merkle.checkpoint import CheckpointError, parse_checkpoint
+from merkle.notes import NoteError, parse_note
 from storage.clock import LedgerClock
-from storage.entry_log import SqliteEntryLog
-from storage.folder import DataFolder
 from storage.sqlite_recorder import LedgerRecorder
-from storage.vault_store import SqliteVaultStore
 from storage.writer import GroupWriter
 from streams.faults import Backoff
 
@@ -38,18 +39,19 @@ class LedgerSide:
     def __init__(
         self,
         settings: Settings,
-        folder: DataFolder,
+        stores: Stores,
         description: Description,
         signer: SignerClient,
         master_key_file: Path,
     ) -> None:
         assert_fast_crypto(allow_slow=settings.development)
         self.description = description
+        self._previous = succeeded_head(settings.succeeds) if settings.succeeds is not None else None
         self.clock = LedgerClock(settings.clock_jump_limit_seconds)
-        self.ledger = Ledger({"SQLITE_DBNAME": str(folder.ledger)})
+        self.ledger = Ledger(stores.ledger_environment())
         recorder = cast("LedgerRecorder", self.ledger.recorder)
         recorder.bind(description.origin, self.clock)
-        self.entries = SqliteEntryLog(folder.ledger)
+        self.entries = stores.entries()
         self.writer = GroupWriter(
             recorder,
             self.entries,
@@ -63,7 +65,7 @@ class LedgerSide:
         )
         self._first = BookFirst(self.writer, is_open=self.entries.head() > 0)
         self.ledger.connect(self._first, self.authorship)
-        self._vault_store = SqliteVaultStore(folder.vault)
+        self._vault_store = stores.vault()
         self.vault = Vault(self._vault_store, FileKeyProvider(master_key_file, (SERVICE,)))
         self.subjects = Subjects(self.vault, self._vault_store)
 
@@ -80,6 +82,7 @@ class LedgerSide:
             contract=found.contract,
             log_key=found.log_key,
             promise_key=found.promise_key,
+            previous=self._previous,
         )
         while self._first.refusal is not None:
             try:
@@ -98,3 +101,17 @@ class LedgerSide:
         self.entries.close()
         cast("LedgerRecorder", self.ledger.recorder).close()  # the last one out folds the WAL into the file
         self._vault_store.close()
+
+
+def succeeded_head(file: Path) -> PreviousHead:
+    """The head of the log that a new one succeeds, out of its last checkpoint. Raises SettingsError.
+
+    Only its form is looked at: who verifies the new log has the old one's key and judges the note by it.
+    """
+    try:
+        head = parse_checkpoint(parse_note(file.read_bytes()).text)
+    except OSError as error:
+        raise SettingsError(f"DAICHO_SUCCEEDS: {error.strerror}: {file}") from None
+    except (NoteError, CheckpointError) as error:
+        raise SettingsError(f"DAICHO_SUCCEEDS: {file} is no checkpoint: {error}") from None
+    return PreviousHead(head.origin, head.size, head.root.hex())

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import httpx
 
@@ -13,12 +13,52 @@ from chain.signer.protocol import CreateWalletKey, Description, ProveWallet, Rot
 from chain.subjects import Subjects
 from chain.vault import NoteKey
 from cli.wiring.ledger_side import LedgerSide
-from cli.wiring.streams_side import StreamsSide
 from domain.entry import Actor
 from domain.errors import ChainUnavailable, SignerUnavailable
+from merkle.log_view import LogView
 from merkle.notes import join_note
+from projections.waiting import PositionBoard
 
 RPC_TIMEOUT_SECONDS: Final = 10.0
+
+
+class Following(Protocol):
+    """What follows the entries, in this process or in others: StreamsSide, ReadingSide."""
+
+    @property
+    def view(self) -> LogView:
+        """What is published of the log."""
+        ...
+
+    @property
+    def read_store(self) -> Any:
+        """The read models."""
+        ...
+
+    @property
+    def board(self) -> PositionBoard:
+        """How far the read models are."""
+        ...
+
+    async def start(self) -> None:
+        """Start to follow."""
+        ...
+
+    async def open_ledger(self) -> bool:
+        """Compare the store with what others know; True when the ledger takes commands."""
+        ...
+
+    async def request_anchor(self) -> Mapping[str, Any]:
+        """Ask for an anchor of the published head at once."""
+        ...
+
+    def processors(self) -> list[Mapping[str, Any]]:
+        """Every processor: name, position, lag, state, error."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop and close."""
+        ...
 
 
 class CustodialKeys:
@@ -81,14 +121,12 @@ class Promises:
 class Anchoring:
     """api.services.AnchoringPort."""
 
-    def __init__(self, streams: StreamsSide) -> None:
+    def __init__(self, streams: Following) -> None:
         self._streams = streams
 
     async def request_now(self, actor: Actor) -> Mapping[str, Any]:  # noqa: ARG002 the port's signature
         """Ask for an anchor of the present head at once."""
-        size = await self._streams.anchorer.request_now()
-        lane = self._streams.lane.status()
-        return {"requested_size": size, "final_size": lane.final_size, "mined_size": lane.mined_size}
+        return await self._streams.request_anchor()
 
 
 class ChainRpc:
@@ -120,9 +158,7 @@ class Health:
 
     NEEDED: Final = frozenset({"sequencer", "projector", "publisher"})
 
-    def __init__(
-        self, ledger: LedgerSide, streams: StreamsSide, children: Callable[[], Sequence[ChildProcess]]
-    ) -> None:
+    def __init__(self, ledger: LedgerSide, streams: Following, children: Callable[[], Sequence[ChildProcess]]) -> None:
         self._ledger = ledger
         self._streams = streams
         self._children = children

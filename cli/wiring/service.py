@@ -15,9 +15,11 @@ from typing import Any
 
 import uvicorn
 
-from cli.development import master_key_file, prepare_secrets
+from cli.development import prepare_secrets
 from cli.settings import Settings, SettingsError
 from cli.wiring.chain_side import ChainSide
+from cli.wiring.master_key import master_key_of
+from cli.wiring.stores import open_stores
 from storage.folder import DataFolder
 
 
@@ -49,10 +51,11 @@ class Service:
         """Start everything; the ledger's door opens by itself, later."""
         self._socket = bound_socket(self.settings.host, self.settings.port)
         self.folder.lock()
-        if self.settings.development:
+        if self.settings.development and not self.settings.clustered:
             prepare_secrets(self.folder)
-        key_file = self.settings.master_key_file or master_key_file(self.folder)
-        self.chain = ChainSide(self.settings, self.folder, key_file)
+        key_file = master_key_of(self.settings, self.folder)
+        stores = open_stores(self.settings, self.folder)
+        self.chain = ChainSide(self.settings, self.folder, stores, key_file, begins=not self.settings.clustered)
         children = asyncio.create_task(self.chain.start())
         try:
             await asyncio.sleep(0)  # the children are on their way before the imports take the processor
@@ -60,7 +63,7 @@ class Service:
         finally:
             await asyncio.gather(children, return_exceptions=True)
         children.result()
-        self.inside = await asyncio.to_thread(module.Inside, self.settings, self.folder, self.chain, key_file)
+        self.inside = await asyncio.to_thread(module.Inside, self.settings, self.folder, stores, self.chain, key_file)
         await self.inside.start()
 
     async def stop(self) -> None:

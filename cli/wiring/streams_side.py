@@ -8,18 +8,12 @@ from chain.registry import Head
 from cli.settings import Settings
 from cli.wiring.chain_side import GWEI, ChainSide
 from cli.wiring.ledger_side import LedgerSide
+from cli.wiring.stores import Stores
 from domain.anchor_book import AnchorBook
 from domain.errors import DaichoError
 from projections.anchor_projector import AnchorProjector
 from projections.projector import Projector
-from projections.store import ReadStore
 from projections.waiting import PositionBoard
-from storage.anchor_recorder import ANCHOR_TABLE
-from storage.due_work import DueWork
-from storage.entry_log import SqliteEntryLog
-from storage.folder import DataFolder
-from storage.lane_store import SqliteLaneStore
-from storage.log_store import SqliteLogStore
 from storage.sqlite_recorder import LedgerRecorder
 from streams.anchor_work import AnchorWork, PublishedHeads
 from streams.anchorer import ANCHOR_WORK, Anchorer, PublishedLog
@@ -34,30 +28,29 @@ from streams.sequencer import Sequencer
 class StreamsSide:
     """Everything that follows the entries. `start` after the ledger is open, `stop` before it closes."""
 
-    def __init__(self, settings: Settings, folder: DataFolder, chain: ChainSide, ledger: LedgerSide) -> None:
+    def __init__(self, settings: Settings, stores: Stores, chain: ChainSide, ledger: LedgerSide) -> None:
         self._ledger = ledger
         self._chain = chain
-        self.log_store = SqliteLogStore(folder.log)
+        self.log_store = stores.log()
         self.sequencer = Sequencer(chain.description.origin, self.log_store, chain.blocking)
         self.view = self.sequencer.view
-        self.read_store = ReadStore(folder.reads)
+        self.read_store = stores.reads()
         self.board = PositionBoard()
         self.publisher = Publisher(self.sequencer, settings.checkpoint_interval_seconds)
-        self.book = AnchorBook({"SQLITE_DBNAME": str(folder.anchors)})
+        self.book = AnchorBook(stores.anchor_environment())
         self.book.connect(chain.description.origin, ledger.clock)
-        self._work = DueWork(folder.anchors)
+        self._work = stores.due_work()
         self.anchorer = Anchorer(
             self._work, ledger.entries, self.view, interval_seconds=settings.anchor_interval_seconds
         )
-        self._lane_store = SqliteLaneStore(
-            folder.anchors,
+        self._lane_store = stores.lane(
             chain_id=chain.description.chain_id,
             publisher=chain.publisher.address,
             contract=chain.description.contract,
             log_id=chain.registry.log_id,
         )
         self.lane = Lane(chain.registry, PublishedHeads(self.view), chain.publisher, self._lane_store, _lane(settings))
-        self._anchor_entries = SqliteEntryLog(folder.anchors, ANCHOR_TABLE)
+        self._anchor_entries = stores.anchor_entries()
         self.work = AnchorWork(self._identity(), self.lane, self.book, self.publisher.covers, self._contract_head)
         self.executor = Executor(self._work, ANCHOR_WORK, self.work)
         self.guard = ForkGuard(ledger.entries, self.view, self.log_store, self.book, self._contract_head)
@@ -113,6 +106,12 @@ class StreamsSide:
         cast("LedgerRecorder", self.book.recorder).close()
         self.log_store.close()
         self.read_store.close()
+
+    async def request_anchor(self) -> Mapping[str, Any]:
+        """Ask for an anchor of the published head at once: what it will cover, and how far anchors are."""
+        size = await self.anchorer.request_now()
+        lane = self.lane.status()
+        return {"requested_size": size, "final_size": lane.final_size, "mined_size": lane.mined_size}
 
     def processors(self) -> list[Mapping[str, Any]]:
         """Every processor, the publisher and the executor, as the API shows them."""

@@ -20,7 +20,7 @@ from domain.errors import StorageUnavailable
 CONNECT_TIMEOUT_SECONDS: Final = 5
 STATEMENT_TIMEOUT_SECONDS: Final = 10.0
 LOCK_TIMEOUT_SECONDS: Final = 5.0
-IDLE_IN_TRANSACTION_SECONDS: Final = 5.0
+IDLE_IN_TRANSACTION_SECONDS: Final = 3.0  # less than the lock's: whoever stops in the middle does not fail the others
 UNACKNOWLEDGED_SECONDS: Final = 10  # a server whose machine is gone answers nothing at all
 BOOK_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,30}")
 Row = tuple[Any, ...]
@@ -101,11 +101,13 @@ class Session:
     """One connection for short transactions, usable from any thread, opened again after it broke.
 
     Every method raises StorageUnavailable when the server refuses or is away; whether a COMMIT took effect is not known
-    then. Nothing is repeated here: the caller's own positions, fences and keys recognise what was done.
+    then. Nothing is repeated here: the caller's own positions, fences and keys recognise what was done. Errors named by
+    `keep` are the caller's own affair and reach it as they are.
     """
 
-    def __init__(self, database: Database, purpose: str) -> None:
+    def __init__(self, database: Database, purpose: str, *, keep: tuple[type[BaseException], ...] = ()) -> None:
         self.database = database
+        self._keep = keep
         self._purpose = purpose
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[Row] | None = None
@@ -146,8 +148,25 @@ class Session:
         try:
             yield
         except psycopg.Error as error:
+            if isinstance(error, self._keep):
+                raise
             self._drop()
             raise unavailable(error) from error
+
+
+class MarkedCursor:
+    """A cursor that takes `?` for values, for statements that SQLite knows, too."""
+
+    def __init__(self, cursor: psycopg.Cursor[Row]) -> None:
+        self._cursor = cursor
+
+    def execute(self, statement: str, values: Sequence[object] = (), /) -> psycopg.Cursor[Row]:
+        """Run one statement; the cursor."""
+        return self._cursor.execute(statement.replace("?", "%s"), values)
+
+    def executemany(self, statement: str, rows: Sequence[Sequence[object]], /) -> None:
+        """Run one statement for every row."""
+        self._cursor.executemany(statement.replace("?", "%s"), rows)
 
 
 def unavailable(error: BaseException) -> StorageUnavailable:

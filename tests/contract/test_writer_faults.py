@@ -33,7 +33,7 @@ async def refused_then_done(book: Book, orders: list[Order], fault: Any) -> None
     book.audit()
 
 
-@pytest.mark.parametrize("fault", ["full_disk", "file_size_limit", "read_only", "failing_commits"])
+@pytest.mark.parametrize("fault", ["full_disk", "cut_off", "read_only", "failing_commits"])
 def test_a_store_that_refuses_the_write_answers_trouble_and_recovers_alone(store: SqliteStore, fault: str) -> None:
     book = store.open()
 

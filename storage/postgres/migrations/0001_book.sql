@@ -71,6 +71,13 @@ CREATE TABLE processor_position (
     leaf BYTEA NOT NULL,
     state TEXT NOT NULL
 );
+-- who leads where one process at a time may work; `epoch` grows with every change of hands
+CREATE TABLE leases (
+    name TEXT COLLATE "C" PRIMARY KEY,
+    owner TEXT NOT NULL,
+    epoch BIGINT NOT NULL,
+    until TIMESTAMPTZ NOT NULL
+);
 -- what each worker process says of itself, for /readyz and metrics; nothing is decided by it
 CREATE UNLOGGED TABLE processor_status (
     name TEXT COLLATE "C" PRIMARY KEY,
@@ -184,8 +191,8 @@ CREATE TABLE vault_audit (
 GRANT USAGE ON SCHEMA {schema} TO {writer}, {reader};
 GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {writer};
 GRANT SELECT ON schema_version, stored_events, stored_events_claims, anchor_events, tracking, tile, reached, checkpoints,
-    due_work, processor_position, processor_status, lanes, lane_slots, lane_attempts, lane_outbox TO {reader};
+    due_work, processor_position, processor_status, leases, lanes, lane_slots, lane_attempts, lane_outbox TO {reader};
 GRANT INSERT ON stored_events, stored_events_claims, anchor_events, checkpoints, vault_audit TO {writer};
-GRANT INSERT, UPDATE ON tracking, tile, reached, vault_identity, vault_keys, vault_head, vault_subjects TO {writer};
+GRANT INSERT, UPDATE ON tracking, tile, reached, leases, vault_identity, vault_keys, vault_head, vault_subjects TO {writer};
 GRANT INSERT, UPDATE, DELETE ON due_work, processor_position, processor_status, lanes, lane_slots, lane_attempts,
     lane_outbox TO {writer};

@@ -1,0 +1,1 @@
+"""The processes of a cluster besides the API: one processor each, wired here, run by `worker.py`."""
