@@ -18,12 +18,12 @@ from typing import Final
 from streams.faults import Backoff, one_line
 from streams.local import ENDED, FAILED, RUNNING, STOPPED, ProcessorStatus
 from streams.processor import ProcessorError
-from streams.relay_session import Feed, NotLeading, RelaySession
+from streams.relay_session import Feed, RelaySession
 from streams.topic_record import Format
 from streams.topics import TopicsRefused
 
 STOP_SECONDS: Final = 30.0
-NEVER_PASSES: Final = (ProcessorError, TopicsRefused, NotLeading)
+NEVER_PASSES: Final = (ProcessorError, TopicsRefused)
 logger = logging.getLogger("daicho.relay")
 
 
@@ -31,8 +31,7 @@ class Relay:
     """Copies one feed into one topic, in a thread of its own. `start` once; `wake` from any thread.
 
     `save(position, leaf_hash)` is called after acknowledgements, about once a second under load. `still_leader()` is
-    asked before every batch; once it says no, nothing more is sent. Both are called in the relay's thread and may
-    raise.
+    asked before every batch: nothing is sent while it says no. Both are called in the relay's thread and may raise.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Relay:
             except NEVER_PASSES as error:
                 self._failed(error, STOPPED)
                 self._stopping.wait()
-            except Exception as error:  # noqa: BLE001 store or Kafka away: the topic's tail is looked at again
+            except Exception as error:  # noqa: BLE001 store, Kafka or leadership away: later, behind the tail as it is then
                 self._failed(error, FAILED)
                 self._stopping.wait(self._backoff.failed())
         if self._state == RUNNING:

@@ -28,7 +28,7 @@ class CheckpointRecords:
 
     def encode(self, position: int, item: StoredCheckpoint) -> Wire:
         """The record of a checkpoint; ValueError when it says another size or root, or is none."""
-        said = _checkpoint(item.note)
+        said = read_note(item.note)
         if not position == item.size == said.size or item.root != said.root:
             raise ValueError(f"the checkpoint of size {position} says {said.size} and {said.root.hex()}")
         leaf = leaf_hash(item.note)
@@ -50,7 +50,7 @@ class CheckpointRecords:
         5. the headers are those that follow from the value and that time.
         """
         try:
-            said = _checkpoint(raw.value or b"")  # 1
+            said = read_note(raw.value or b"")  # 1
         except ValueError as error:
             refuse(raw, f"not a checkpoint ({error})")
         if self._origin and said.origin != self._origin:  # 2
@@ -72,7 +72,7 @@ class CheckpointRecords:
 class StoredCheckpoints(Protocol):
     """The log store, as far as its checkpoints go."""
 
-    def last_checkpoint(self) -> StoredCheckpoint | None:
+    def lastread_note(self) -> StoredCheckpoint | None:
         """The newest."""
         ...
 
@@ -89,7 +89,7 @@ class CheckpointFeed:
 
     def head(self) -> int:
         """The newest checkpoint's size, 0 while there is none."""
-        last = self._store.last_checkpoint()
+        last = self._store.lastread_note()
         return last.size if last else 0
 
     def read(self, start: int, limit: int) -> list[tuple[int, StoredCheckpoint]]:
@@ -101,10 +101,10 @@ class CheckpointFeed:
         return found
 
 
-def _checkpoint(note: bytes) -> Checkpoint:
+def read_note(note: bytes) -> Checkpoint:
     """What a note says; ValueError when it is no checkpoint of one leaf at least."""
     try:
-        checkpoint = parse_checkpoint(parse_note(note).text)
+        checkpoint = parseread_note(parse_note(note).text)
     except (NoteError, CheckpointError) as error:
         raise ValueError(str(error)) from None
     if checkpoint.size < 1:
