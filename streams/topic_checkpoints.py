@@ -72,7 +72,7 @@ class CheckpointRecords:
 class StoredCheckpoints(Protocol):
     """The log store, as far as its checkpoints go."""
 
-    def lastread_note(self) -> StoredCheckpoint | None:
+    def last_checkpoint(self) -> StoredCheckpoint | None:
         """The newest."""
         ...
 
@@ -89,7 +89,7 @@ class CheckpointFeed:
 
     def head(self) -> int:
         """The newest checkpoint's size, 0 while there is none."""
-        last = self._store.lastread_note()
+        last = self._store.last_checkpoint()
         return last.size if last else 0
 
     def read(self, start: int, limit: int) -> list[tuple[int, StoredCheckpoint]]:
@@ -104,7 +104,7 @@ class CheckpointFeed:
 def read_note(note: bytes) -> Checkpoint:
     """What a note says; ValueError when it is no checkpoint of one leaf at least."""
     try:
-        checkpoint = parseread_note(parse_note(note).text)
+        checkpoint = parse_checkpoint(parse_note(note).text)
     except (NoteError, CheckpointError) as error:
         raise ValueError(str(error)) from None
     if checkpoint.size < 1:
