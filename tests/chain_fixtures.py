@@ -29,7 +29,7 @@ from storage.lane_store import SqliteLaneStore
 from tests.npm_tools import ROOT, install_once, require_npm
 from tests.rfc9162_reference import SparseTree, leaf_hash
 
-ANVIL_PACKAGE = "@foundry-rs/anvil@1.7.1"
+FOUNDRY = "1.7.1"
 READY_SECONDS = 60
 CHAIN_ID = 20_260
 GWEI = 10**9
@@ -176,13 +176,22 @@ def free_port() -> int:
 
 def anvil_binary() -> Path:
     """anvil's binary, installed from npm on first use."""
-    npm = require_npm("anvil")
+    return _foundry_binary("anvil")
+
+
+def cast_binary() -> Path:
+    """cast's binary, which asks a node from the command line; installed from npm on first use."""
+    return _foundry_binary("cast")
+
+
+def _foundry_binary(tool: str) -> Path:
+    npm = require_npm(tool)
     machine = {"x86_64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), platform.machine())
-    cache = ROOT / "build" / "anvil"
-    package = f"anvil-{platform.system().lower()}-{machine}"
-    binary = cache / "node_modules" / "@foundry-rs" / package / "bin" / "anvil"
+    cache = ROOT / "build" / tool
+    package = f"{tool}-{platform.system().lower()}-{machine}"
+    binary = cache / "node_modules" / "@foundry-rs" / package / "bin" / tool
     command = [npm, "install", "--no-save", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(cache)]
-    install_once(cache, [*command, ANVIL_PACKAGE], binary)
+    install_once(cache, [*command, f"@foundry-rs/{tool}@{FOUNDRY}"], binary)
     return binary
 
 
