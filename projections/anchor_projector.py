@@ -1,6 +1,5 @@
 """The processor that keeps the anchors: its source is the anchor book's own log, with a position of its own."""
 
-import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ from projections.bulk import read_json, write_rows
 from projections.events import Codec, Head, Mined, Submitted, Undone, anchor_codec
 from projections.position import Accepted, EntryCorrupt, Record, accept
 from projections.rows import AnchorRow
-from projections.store import ReadStore, progress, save_progress, transaction
+from projections.store import AnyReadStore, Connection, progress, save_progress, transaction
 
 _STATES: Final = {
     "AnchorSubmitted": "pending",
@@ -24,7 +23,10 @@ LOAD_ANCHORS: Final = (
     f"SELECT json_group_array(json_array({', '.join(AnchorRow.__struct_fields__)})) FROM anchors"
     " WHERE id IN (SELECT value FROM json_each(?))"
 )
-_INSERT_ANCHORS: Final = f"INSERT OR REPLACE INTO anchors ({', '.join(AnchorRow.__struct_fields__)})"
+_INSERT_ANCHORS: Final = f"INSERT INTO anchors ({', '.join(AnchorRow.__struct_fields__)})"
+_REPLACE_ANCHORS: Final = "ON CONFLICT (id) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in AnchorRow.__struct_fields__ if name != "id"
+)
 _anchors = msgspec.json.Decoder(list[AnchorRow]).decode
 
 
@@ -76,7 +78,7 @@ class AnchorProjector:
 
     def __init__(
         self,
-        store: ReadStore,
+        store: AnyReadStore,
         embedded_chain_ids: Collection[int] = (),
         published: Callable[[int], None] | None = None,
     ) -> None:
@@ -84,7 +86,7 @@ class AnchorProjector:
         self._embedded = embedded_chain_ids
         self._published = published
         self._codec = anchor_codec()
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
 
     def position(self) -> tuple[int, bytes]:
         """Position and leaf hash of the last applied entry of the anchor book; (0, b"") at the beginning."""
@@ -104,7 +106,7 @@ class AnchorProjector:
         if fresh and self._published is not None:
             self._published(fresh[-1][0])
 
-    def _apply(self, connection: sqlite3.Connection, fresh: list[Accepted], log: str) -> None:
+    def _apply(self, connection: Connection, fresh: list[Accepted], log: str) -> None:
         fold = AnchorFold(self._codec, self._embedded)
         heads = []
         for position, entry, _ in fresh:
@@ -119,19 +121,24 @@ class AnchorProjector:
         save_progress(connection, "anchors", position, leaf, log)
 
 
-def load_anchors(connection: sqlite3.Connection, fold: AnchorFold, ids: Iterable[str]) -> None:
+def load_anchors(connection: Connection, fold: AnchorFold, ids: Iterable[str]) -> None:
     """Fill the fold with the anchors that earlier batches have stored."""
     for row in _anchors(read_json(connection, LOAD_ANCHORS, ids)):
         fold.anchors[row.id] = row
 
 
-def save_anchors(connection: sqlite3.Connection, fold: AnchorFold) -> None:
+def save_anchors(connection: Connection, fold: AnchorFold) -> None:
     """Store every anchor of the batch and its events."""
     write_rows(connection, "INSERT INTO anchor_entries", fold.entries)
-    write_rows(connection, _INSERT_ANCHORS, [msgspec.structs.astuple(row) for row in fold.anchors.values()])
+    write_rows(
+        connection,
+        _INSERT_ANCHORS,
+        [msgspec.structs.astuple(row) for row in fold.anchors.values()],
+        _REPLACE_ANCHORS,
+    )
 
 
-def _known(connection: sqlite3.Connection, first: int, last: int) -> dict[int, bytes]:
+def _known(connection: Connection, first: int, last: int) -> dict[int, bytes]:
     return dict(
         connection.execute(
             "SELECT position, leaf FROM anchor_entries WHERE position BETWEEN ? AND ?", (first, last)

@@ -1,13 +1,12 @@
 """Questions about anchors, and the receipt of an entry, joined when it is asked for. Anchors are public."""
 
-import sqlite3
 from collections.abc import Iterable
 from typing import Any, Final
 
 from domain.entry import decode_envelope
 from merkle.hashing import leaf_hash
 from projections.queries import Viewer, bounded_limit, entry
-from projections.store import snapshot
+from projections.store import Connection, snapshot
 from projections.views import AnchorView, CheckpointRef, Page, ReceiptView
 
 _COLUMNS: Final = ", ".join(AnchorView.__struct_fields__)
@@ -16,7 +15,7 @@ _INDEPENDENT: Final = AnchorView.__struct_fields__.index("independent")
 
 
 def anchors(
-    connection: sqlite3.Connection, *, state: str | None = None, before: int | None = None, limit: int = 100
+    connection: Connection, *, state: str | None = None, before: int | None = None, limit: int = 100
 ) -> Page[AnchorView]:
     """Anchors, newest first; `before` is the `next` of the page before."""
     limit = bounded_limit(limit)
@@ -33,12 +32,12 @@ def anchors(
     return Page(items, rows[limit - 1][-1] if len(rows) > limit else None)
 
 
-def anchor(connection: sqlite3.Connection, anchor_id: str) -> AnchorView | None:
+def anchor(connection: Connection, anchor_id: str) -> AnchorView | None:
     """The anchor of that id."""
     return _maybe(connection.execute(f"{_ANCHOR} WHERE id = ?", (anchor_id,)).fetchone())
 
 
-def anchor_by_tx(connection: sqlite3.Connection, tx_hash: str) -> AnchorView | None:
+def anchor_by_tx(connection: Connection, tx_hash: str) -> AnchorView | None:
     """The anchor that a transaction carries or carried before it was replaced."""
     return _maybe(
         connection.execute(
@@ -47,7 +46,7 @@ def anchor_by_tx(connection: sqlite3.Connection, tx_hash: str) -> AnchorView | N
     )
 
 
-def anchor_covering(connection: sqlite3.Connection, at: int) -> AnchorView | None:
+def anchor_covering(connection: Connection, at: int) -> AnchorView | None:
     """The first live anchor (any state but failed) of a head that holds the position."""
     return _maybe(
         connection.execute(
@@ -56,7 +55,7 @@ def anchor_covering(connection: sqlite3.Connection, at: int) -> AnchorView | Non
     )
 
 
-def latest_anchor(connection: sqlite3.Connection, *states: str) -> AnchorView | None:
+def latest_anchor(connection: Connection, *states: str) -> AnchorView | None:
     """The anchor of the largest head in one of the states (all but failed when none is given)."""
     wanted = states or ("pending", "mined", "final")
     marks = ", ".join("?" * len(wanted))
@@ -68,7 +67,7 @@ def latest_anchor(connection: sqlite3.Connection, *states: str) -> AnchorView | 
 
 
 def receipt(
-    connection: sqlite3.Connection, viewer: Viewer, at: int, checkpoint: CheckpointRef | None = None
+    connection: Connection, viewer: Viewer, at: int, checkpoint: CheckpointRef | None = None
 ) -> ReceiptView | None:
     """The receipt of the entry at a position; None when there is none that the viewer may read.
 
@@ -85,7 +84,7 @@ def receipt(
 
 
 def receipts(
-    connection: sqlite3.Connection, viewer: Viewer, positions: Iterable[int], checkpoint: CheckpointRef | None = None
+    connection: Connection, viewer: Viewer, positions: Iterable[int], checkpoint: CheckpointRef | None = None
 ) -> list[ReceiptView]:
     """The receipts of those positions that the viewer may read, all at one moment."""
     with snapshot(connection):

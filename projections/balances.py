@@ -1,16 +1,15 @@
 """Questions about balances: double entry, so what one company is owed its counterparty owes, and all sum to zero."""
 
-import sqlite3
 from typing import Any
 
 from projections.queries import Viewer
-from projections.store import snapshot
+from projections.store import Connection, snapshot
 from projections.trades import AsOf, as_of_position
 from projections.views import BalanceView, Money
 
 
 def balances(
-    connection: sqlite3.Connection,
+    connection: Connection,
     viewer: Viewer,
     company: str,
     *,
@@ -41,7 +40,7 @@ def balances(
     return [BalanceView(company, other, Money(code, units), at) for other, code, units, at, _ in rows]
 
 
-def totals(connection: sqlite3.Connection, viewer: Viewer, company: str, *, as_of: AsOf | None = None) -> list[Money]:
+def totals(connection: Connection, viewer: Viewer, company: str, *, as_of: AsOf | None = None) -> list[Money]:
     """A company's balance per currency over all counterparties, in order of the currency's code."""
     sums: dict[str, int] = {}
     for row in balances(connection, viewer, company, as_of=as_of):
@@ -49,7 +48,7 @@ def totals(connection: sqlite3.Connection, viewer: Viewer, company: str, *, as_o
     return [Money(currency, str(units)) for currency, units in sorted(sums.items())]
 
 
-def _before(connection: sqlite3.Connection, company: str, now: tuple[Any, ...], last: int) -> tuple[Any, ...] | None:
+def _before(connection: Connection, company: str, now: tuple[Any, ...], last: int) -> tuple[Any, ...] | None:
     """A balance row as it was at position `last`, None before its first posting: one index look-up."""
     counterparty, currency, _, changed, pair = now
     if changed <= last:

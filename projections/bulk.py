@@ -7,7 +7,6 @@ interval (5 ms). `executemany` steps once a row; one multi-row VALUES statement 
 cores the first and the last come close (41,000 and 48,000). Reading back is one step too: rows come as one JSON array.
 """
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -15,13 +14,15 @@ from typing import Any, Final
 
 import msgspec
 
+from projections.store import Connection
+
 # More rows a step do not make it cheaper: preparing a statement costs 0.7 microseconds a parameter, once a connection
 # and size, and the values of a step should stay in the processor's cache.
 _MAX_PARAMETERS: Final = 1_024
 _encode = msgspec.json.encode
 
 
-def write_rows(connection: sqlite3.Connection, before: str, rows: Sequence[Sequence[Any]], after: str = "") -> None:
+def write_rows(connection: Connection, before: str, rows: Sequence[Sequence[Any]], after: str = "") -> None:
     """Run `before VALUES (...), (...) after` over all rows, which have one width.
 
     Chunks are powers of two: any number of rows takes few steps, and each table has but a handful of statements.
@@ -39,7 +40,7 @@ def write_rows(connection: sqlite3.Connection, before: str, rows: Sequence[Seque
         start += size
 
 
-def read_json(connection: sqlite3.Connection, sql: str, keys: Iterable[Any]) -> bytes:
+def read_json(connection: Connection, sql: str, keys: Iterable[Any]) -> bytes:
     """Run a query of one JSON value with the keys as its only parameter, a JSON array."""
     (value,) = connection.execute(sql, (_encode(list(keys)).decode(),)).fetchone()
     return value.encode()  # type: ignore[no-any-return]

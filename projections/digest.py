@@ -1,7 +1,6 @@
 """Are two read models equal? Row by row, each held at one moment, and the first row that differs by name."""
 
 import hashlib
-import sqlite3
 from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any, Final
@@ -10,7 +9,7 @@ import msgspec
 
 from projections.position import ProjectionStopped
 from projections.schema import TABLES_OF_SOURCE
-from projections.store import ReadStore, Source, progress, snapshot
+from projections.store import AnyReadStore, Connection, Source, progress, snapshot
 
 _FETCH_ROWS: Final = 1_000
 _PROGRESS: Final = ("position", "leaf", "log")
@@ -33,7 +32,7 @@ class Difference(msgspec.Struct, frozen=True):
     replayed: dict[str, Any] | None
 
 
-def digest(store: ReadStore, up_to: int | None = None, source: Source = "entries") -> Digest:
+def digest(store: AnyReadStore, up_to: int | None = None, source: Source = "entries") -> Digest:
     """The digest of a store's tables; ProjectionStopped when it does not stand at `up_to`."""
     with store.snapshot() as connection:
         at, leaf, _ = progress(connection, source)
@@ -48,7 +47,7 @@ def digest(store: ReadStore, up_to: int | None = None, source: Source = "entries
     return Digest(at, leaf.hex(), tables)
 
 
-def first_difference(live: sqlite3.Connection, replayed: sqlite3.Connection, source: Source) -> Difference | None:
+def first_difference(live: Connection, replayed: Connection, source: Source) -> Difference | None:
     """Compare all tables of a source, None when they are equal. Both connections are held at one moment meanwhile."""
     with snapshot(live), snapshot(replayed):
         ours, theirs = progress(live, source), progress(replayed, source)
@@ -62,13 +61,13 @@ def first_difference(live: sqlite3.Connection, replayed: sqlite3.Connection, sou
     return None
 
 
-def _rows(connection: sqlite3.Connection, source: Source, table: str) -> Iterator[tuple[Any, ...]]:
+def _rows(connection: Connection, source: Source, table: str) -> Iterator[tuple[Any, ...]]:
     cursor = connection.execute(f"SELECT * FROM {table} ORDER BY {TABLES_OF_SOURCE[source][table]}")
     while rows := cursor.fetchmany(_FETCH_ROWS):
         yield from rows
 
 
-def _columns(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+def _columns(connection: Connection, table: str) -> tuple[str, ...]:
     return tuple(name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", (table,)).fetchall())
 
 

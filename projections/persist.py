@@ -4,7 +4,6 @@ Writes say OR ROLLBACK: a refused row undoes the whole batch, so SQLite keeps no
 (copies of the pages that it touches). The gain is small: it lies within the noise of a busy machine.
 """
 
-import sqlite3
 from operator import itemgetter
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ import msgspec
 from projections.bulk import read_json, write_rows
 from projections.fold import Fold, Needs, Pair, running
 from projections.rows import NOTHING_PENDING, BalanceRow, CompanyRow, TradeRow, WalletRow
+from projections.store import Connection
 
 _TRADE_STATE: Final = ("state", "open", "disputed_by", "pending", "last_position")
 _TRADE_KEY: Final = ("position", "id", "seller", "buyer", "currency", "amount")
@@ -52,12 +52,15 @@ def _update(table: str, columns: tuple[str, ...]) -> tuple[str, str]:
 _UPDATE_TRADES: Final = _update("trades", _TRADE_STATE)
 _UPDATE_COMPANIES: Final = _update("companies", _COMPANY_STATE)
 _UPDATE_WALLETS: Final = _update("wallets", _WALLET_STATE)
+_REPLACE_BALANCES: Final = (
+    "ON CONFLICT (company, counterparty, currency) DO UPDATE SET units = excluded.units, position = excluded.position"
+)
 _INSERT_TRADES: Final = f"INSERT OR ROLLBACK INTO trades ({', '.join(_TRADE_KEY + _TRADE_TERMS + _TRADE_STATE)})"
 _INSERT_COMPANIES: Final = f"INSERT OR ROLLBACK INTO companies ({', '.join(CompanyRow.__struct_fields__)})"
 _INSERT_WALLETS: Final = f"INSERT OR ROLLBACK INTO wallets ({', '.join(WalletRow.__struct_fields__)})"
 
 
-def load(connection: sqlite3.Connection, fold: Fold, needs: Needs) -> None:
+def load(connection: Connection, fold: Fold, needs: Needs) -> None:
     """Fill the fold with the rows that earlier batches have stored."""
     if needs.trades:
         for trade in _trades(read_json(connection, LOAD_TRADES, needs.trades)):
@@ -70,7 +73,7 @@ def load(connection: sqlite3.Connection, fold: Fold, needs: Needs) -> None:
             fold.companies[company.id] = company
 
 
-def save(connection: sqlite3.Connection, fold: Fold, first: int) -> None:
+def save(connection: Connection, fold: Fold, first: int) -> None:
     """Store what the fold has changed. Rows made at `first` or later are new, all others exist."""
     save_entries(connection, fold)
     save_companies(connection, fold, first)
@@ -79,13 +82,13 @@ def save(connection: sqlite3.Connection, fold: Fold, first: int) -> None:
     save_balances(connection, fold)
 
 
-def save_entries(connection: sqlite3.Connection, fold: Fold) -> None:
+def save_entries(connection: Connection, fold: Fold) -> None:
     """Every entry of the batch, and the opening of the book."""
     write_rows(connection, "INSERT OR ROLLBACK INTO entries", fold.entries)
     write_rows(connection, "INSERT OR ROLLBACK INTO books", fold.books)
 
 
-def save_companies(connection: sqlite3.Connection, fold: Fold, first: int) -> None:
+def save_companies(connection: Connection, fold: Fold, first: int) -> None:
     """Companies registered, suspended or resumed."""
     new, old = [], []
     for company_id in fold.changed_companies:
@@ -98,7 +101,7 @@ def save_companies(connection: sqlite3.Connection, fold: Fold, first: int) -> No
     write_rows(connection, _UPDATE_COMPANIES[0], old, _UPDATE_COMPANIES[1])
 
 
-def save_wallets(connection: sqlite3.Connection, fold: Fold, first: int) -> None:
+def save_wallets(connection: Connection, fold: Fold, first: int) -> None:
     """Wallets opened, or with another key or state."""
     new, old = [], []
     for wallet_id in fold.changed_wallets:
@@ -119,7 +122,7 @@ def save_wallets(connection: sqlite3.Connection, fold: Fold, first: int) -> None
     write_rows(connection, _UPDATE_WALLETS[0], old, _UPDATE_WALLETS[1])
 
 
-def save_trades(connection: sqlite3.Connection, fold: Fold, first: int) -> None:
+def save_trades(connection: Connection, fold: Fold, first: int) -> None:
     """Trades recorded in this batch whole, of earlier ones what has changed."""
     new, old = [], []
     for trade_id in fold.changed_trades:
@@ -142,7 +145,7 @@ def save_trades(connection: sqlite3.Connection, fold: Fold, first: int) -> None:
     write_rows(connection, _UPDATE_TRADES[0], old, _UPDATE_TRADES[1])
 
 
-def save_balances(connection: sqlite3.Connection, fold: Fold) -> None:
+def save_balances(connection: Connection, fold: Fold) -> None:
     """The batch's postings, each with the balance after it, and both sides of every balance they changed."""
     if not fold.postings:
         return
@@ -158,7 +161,7 @@ def save_balances(connection: sqlite3.Connection, fold: Fold) -> None:
         rows.append((row.company, row.counterparty, row.currency, row.units, row.position, row.pair))
         turned = str(-int(row.units))
         rows.append((row.counterparty, row.company, row.currency, turned, row.position, row.pair))
-    write_rows(connection, "INSERT OR REPLACE INTO balances", rows)
+    write_rows(connection, "INSERT INTO balances", rows, _REPLACE_BALANCES)
 
 
 _trades = msgspec.json.Decoder(list[TradeRow]).decode

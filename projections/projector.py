@@ -1,6 +1,5 @@
 """The processor that keeps the read models of the log: records in, rows and position out, in one transaction."""
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -9,7 +8,7 @@ from projections import persist
 from projections.events import Head, entry_codec
 from projections.fold import Fold, Needs
 from projections.position import Accepted, Record, accept
-from projections.store import ReadStore, progress, save_progress, transaction
+from projections.store import AnyReadStore, Connection, progress, save_progress, transaction
 
 
 class Projector:
@@ -20,11 +19,11 @@ class Projector:
 
     name: Final = "projector"
 
-    def __init__(self, store: ReadStore, published: Callable[[int], None] | None = None) -> None:
+    def __init__(self, store: AnyReadStore, published: Callable[[int], None] | None = None) -> None:
         self._store = store
         self._published = published
         self._codec = entry_codec()
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
 
     def position(self) -> tuple[int, bytes]:
         """Position and leaf hash of the last applied entry; (0, b"") at the beginning."""
@@ -44,7 +43,7 @@ class Projector:
         if fresh and self._published is not None:
             self._published(fresh[-1][0])
 
-    def _apply(self, connection: sqlite3.Connection, fresh: list[Accepted], log: str) -> None:
+    def _apply(self, connection: Connection, fresh: list[Accepted], log: str) -> None:
         heads: list[Head] = []
         for position, entry, _ in fresh:
             head = self._codec.head(position, entry, log)
@@ -60,6 +59,6 @@ class Projector:
         save_progress(connection, "entries", position, leaf, log)
 
 
-def _known(connection: sqlite3.Connection, first: int, last: int) -> dict[int, bytes]:
+def _known(connection: Connection, first: int, last: int) -> dict[int, bytes]:
     rows = connection.execute("SELECT position, entry FROM entries WHERE position BETWEEN ? AND ?", (first, last))
     return {position: leaf_hash(entry) for position, entry in rows.fetchall()}

@@ -5,13 +5,12 @@ not exist for it: None or an empty list. `store.reader()` gives a connection, `s
 must be answered at one position.
 """
 
-import sqlite3
 from typing import Any, Final
 
 import msgspec
 
 from domain.entry import decode_stamp
-from projections.store import progress
+from projections.store import Connection, progress
 from projections.views import BookView, CompanyView, KeyView, Page, WalletView
 
 MAX_LIMIT: Final = 1_000
@@ -30,12 +29,12 @@ _ACCESS: Final = (
 _keys = msgspec.json.Decoder(list[tuple[str, int]]).decode
 
 
-def position(connection: sqlite3.Connection) -> int:
+def position(connection: Connection) -> int:
     """The position that this connection sees now; 0 at the beginning."""
     return progress(connection, "entries")[0]
 
 
-def position_at(connection: sqlite3.Connection, time: str) -> int:
+def position_at(connection: Connection, time: str) -> int:
     """The last position recorded at or before a time (format of `domain.entry.format_time`); 0 when there is none.
 
     Times never decrease along positions, so bisection finds it in some twenty look-ups.
@@ -51,7 +50,7 @@ def position_at(connection: sqlite3.Connection, time: str) -> int:
     return low
 
 
-def may_read(connection: sqlite3.Connection, viewer: Viewer, at: int) -> bool | None:
+def may_read(connection: Connection, viewer: Viewer, at: int) -> bool | None:
     """Whether the viewer may read the entry at a position; None when the read models have no such entry (yet).
 
     Trade entries are for seller and buyer, wallet and batch entries for their company, company and book entries for
@@ -60,19 +59,19 @@ def may_read(connection: sqlite3.Connection, viewer: Viewer, at: int) -> bool | 
     return None if (row := _access(connection, at)) is None else _may(viewer, row)
 
 
-def entry(connection: sqlite3.Connection, viewer: Viewer, at: int) -> bytes | None:
+def entry(connection: Connection, viewer: Viewer, at: int) -> bytes | None:
     """The exact bytes of the entry at a position; None when there is none that the viewer may read."""
     row = _access(connection, at)
     return row[0] if row is not None and _may(viewer, row) else None
 
 
-def readable(connection: sqlite3.Connection, viewer: Viewer, first: int, last: int) -> list[int]:
+def readable(connection: Connection, viewer: Viewer, first: int, last: int) -> list[int]:
     """The positions from `first` to `last` that the viewer may read, ascending."""
     rows = connection.execute(f"{_ACCESS} WHERE e.position BETWEEN ? AND ? ORDER BY e.position", (first, last))
     return [row[1] for row in rows.fetchall() if _may(viewer, row)]
 
 
-def _access(connection: sqlite3.Connection, at: int) -> Any:
+def _access(connection: Connection, at: int) -> Any:
     """The row of `_ACCESS` at a position, or None; positions beyond 64 bits do not exist."""
     if not 1 <= at < 2**63:
         return None
@@ -88,7 +87,7 @@ def _may(viewer: Viewer, row: Any) -> bool:
     return reader is None or reader == viewer
 
 
-def book(connection: sqlite3.Connection) -> BookView | None:
+def book(connection: Connection) -> BookView | None:
     """The opening of the book, the log's first entry; everybody may read it."""
     row = connection.execute(
         "SELECT origin, chain_id, contract, log_key, promise_key, previous, recorded_at, position FROM books"
@@ -104,13 +103,13 @@ def book(connection: sqlite3.Connection) -> BookView | None:
 # -- companies: everybody may know who takes part ----------------------------------------------------------------------
 
 
-def company(connection: sqlite3.Connection, code: str) -> CompanyView | None:
+def company(connection: Connection, code: str) -> CompanyView | None:
     """The company of that code."""
     row = connection.execute(f"{_COMPANY} WHERE code = ?", (code,)).fetchone()
     return None if row is None else CompanyView(*row)
 
 
-def companies(connection: sqlite3.Connection, *, after: int | None = None, limit: int = 100) -> Page[CompanyView]:
+def companies(connection: Connection, *, after: int | None = None, limit: int = 100) -> Page[CompanyView]:
     """Companies in order of registration; `after` is the `next` of the page before."""
     limit = bounded_limit(limit)
     rows = connection.execute(
@@ -123,12 +122,12 @@ def companies(connection: sqlite3.Connection, *, after: int | None = None, limit
 # -- wallets: a company sees its own -----------------------------------------------------------------------------------
 
 
-def wallet(connection: sqlite3.Connection, viewer: Viewer, wallet_id: str) -> WalletView | None:
+def wallet(connection: Connection, viewer: Viewer, wallet_id: str) -> WalletView | None:
     """The wallet of that id."""
     return _visible(viewer, connection.execute(f"{_WALLET} WHERE id = ?", (wallet_id,)).fetchone())
 
 
-def wallet_of(connection: sqlite3.Connection, viewer: Viewer, company_code: str, subject: str) -> WalletView | None:
+def wallet_of(connection: Connection, viewer: Viewer, company_code: str, subject: str) -> WalletView | None:
     """The wallet of a company's user, by the user's pseudonym."""
     return _visible(
         viewer,
@@ -137,7 +136,7 @@ def wallet_of(connection: sqlite3.Connection, viewer: Viewer, company_code: str,
 
 
 def wallets(
-    connection: sqlite3.Connection, viewer: Viewer, company_code: str, *, after: int | None = None, limit: int = 100
+    connection: Connection, viewer: Viewer, company_code: str, *, after: int | None = None, limit: int = 100
 ) -> Page[WalletView]:
     """A company's wallets in order of opening; `after` is the `next` of the page before."""
     if viewer not in {None, company_code}:

@@ -6,10 +6,10 @@ milliseconds). Writers wait for each other at `BEGIN IMMEDIATE`, at most `BUSY_T
 
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, ClassVar, Final, Literal, Protocol
 
 from projections.schema import SCHEMA_VERSION, STATEMENTS
 
@@ -18,10 +18,59 @@ _CACHED_STATEMENTS: Final = 256
 _PAGE_BYTES: Final = 8_192  # entries are about 1 KiB: fewer bytes are left over at the end of a page
 _WAL_PAGES: Final = 4_000  # 32 MiB: a bulk import does not checkpoint at every batch
 Source = Literal["entries", "anchors"]
+_SAVE_PROGRESS: Final = (
+    "INSERT INTO progress VALUES (?, ?, ?, ?) ON CONFLICT (source) DO UPDATE"
+    " SET position = excluded.position, leaf = excluded.leaf, log = excluded.log"
+)
 
 
 class StoreOutdated(Exception):
     """The file was written by another version of this program; it is derived data: rebuild it."""
+
+
+class Cursor(Protocol):
+    """The rows that a statement gives."""
+
+    def fetchone(self) -> Any:
+        """The next row, or None."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """All that are left."""
+        ...
+
+    def fetchmany(self, size: int, /) -> list[Any]:
+        """At most so many of them."""
+        ...
+
+
+class Connection(Protocol):
+    """What the read models need of a database connection; statements have `?` for values."""
+
+    @property
+    def in_transaction(self) -> bool:
+        """True between BEGIN and its end."""
+        ...
+
+    def execute(self, statement: str, values: Sequence[Any] = (), /) -> Any:
+        """Run one statement; its `Cursor`."""
+        ...
+
+
+class AnyReadStore(Protocol):
+    """Read models, whatever database they are in."""
+
+    def writer(self) -> Connection:
+        """A new write connection, used by one thread at a time."""
+        ...
+
+    def reader(self) -> Connection:
+        """The calling thread's own read connection."""
+        ...
+
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        """The calling thread's read connection, held at one moment."""
+        ...
 
 
 class ReadStore:
@@ -30,6 +79,8 @@ class ReadStore:
     `durable=False` is for files that are made from nothing and thrown away when interrupted (a rebuild).
     Raises StoreOutdated when the file has another schema version.
     """
+
+    DATABASE_ERRORS: ClassVar[tuple[type[BaseException], ...]] = (sqlite3.Error,)
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path = path
@@ -61,7 +112,7 @@ class ReadStore:
         return connection
 
     @contextmanager
-    def snapshot(self) -> Iterator[sqlite3.Connection]:
+    def snapshot(self) -> Iterator[Connection]:
         """The calling thread's read connection, held at one moment: all queries inside see the same position."""
         with snapshot(self.reader()) as connection:
             yield connection
@@ -109,7 +160,7 @@ class ReadStore:
 
 
 @contextmanager
-def snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def snapshot(connection: Connection) -> Iterator[Connection]:
     """Hold a connection at one moment; inside another snapshot it changes nothing."""
     if connection.in_transaction:
         yield connection
@@ -123,7 +174,7 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+def transaction(connection: Connection) -> Iterator[Connection]:
     """A write transaction: all of it or nothing."""
     connection.execute("BEGIN IMMEDIATE")
     try:
@@ -137,12 +188,12 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
-def progress(connection: sqlite3.Connection, source: Source) -> tuple[int, bytes, str]:
+def progress(connection: Connection, source: Source) -> tuple[int, bytes, str]:
     """(position, leaf hash, log origin) of a source; (0, b"", "") at the beginning."""
     row = connection.execute("SELECT position, leaf, log FROM progress WHERE source = ?", (source,)).fetchone()
     return (0, b"", "") if row is None else (row[0], row[1], row[2])
 
 
-def save_progress(connection: sqlite3.Connection, source: Source, position: int, leaf: bytes, log: str) -> None:
+def save_progress(connection: Connection, source: Source, position: int, leaf: bytes, log: str) -> None:
     """Say how far a source has come, in the transaction of its effects."""
-    connection.execute("INSERT OR REPLACE INTO progress VALUES (?, ?, ?, ?)", (source, position, leaf, log))
+    connection.execute(_SAVE_PROGRESS, (source, position, leaf, log))

@@ -1,6 +1,5 @@
 """Questions about trades: one, many by filter, the history of one, one as it was. A company sees its own."""
 
-import sqlite3
 from typing import Any, Final
 
 import msgspec
@@ -11,7 +10,7 @@ from projections.events import entry_codec
 from projections.fold import Fold
 from projections.queries import Viewer, bounded_limit, position, position_at
 from projections.rows import NOTHING_PENDING, Pending, TradeRow
-from projections.store import snapshot
+from projections.store import Connection, snapshot
 from projections.views import Dispute, HistoryView, Money, Page, ProposedSettlement, TradeView
 
 _ROW: Final = TradeRow.__struct_fields__
@@ -79,9 +78,7 @@ class TradeFilter(msgspec.Struct, frozen=True, kw_only=True):
 ALL_TRADES: Final = TradeFilter()
 
 
-def trade(
-    connection: sqlite3.Connection, viewer: Viewer, trade_id: str, *, as_of: AsOf | None = None
-) -> TradeView | None:
+def trade(connection: Connection, viewer: Viewer, trade_id: str, *, as_of: AsOf | None = None) -> TradeView | None:
     """The trade of that id, now or as it was at a position or time (`domain.entry.format_time`)."""
     with snapshot(connection):
         found = _visible(viewer, connection.execute(_one("t.id = ?"), (trade_id,)).fetchone())
@@ -90,9 +87,7 @@ def trade(
         return _trade_at(connection, trade_id, as_of_position(connection, as_of))
 
 
-def trade_by_reference(
-    connection: sqlite3.Connection, viewer: Viewer, company: str, reference: str
-) -> TradeView | None:
+def trade_by_reference(connection: Connection, viewer: Viewer, company: str, reference: str) -> TradeView | None:
     """The trade that a company has recorded under its own reference."""
     if not reference:
         return None
@@ -103,7 +98,7 @@ def trade_by_reference(
 
 
 def trades(
-    connection: sqlite3.Connection,
+    connection: Connection,
     viewer: Viewer,
     wanted: TradeFilter = ALL_TRADES,
     *,
@@ -146,9 +141,7 @@ def trades(
     return Page(items, items[-1].position if len(rows) > limit else None)
 
 
-def history(
-    connection: sqlite3.Connection, viewer: Viewer, trade_id: str, *, as_of: AsOf | None = None
-) -> list[HistoryView]:
+def history(connection: Connection, viewer: Viewer, trade_id: str, *, as_of: AsOf | None = None) -> list[HistoryView]:
     """Every event of a trade in order, up to a position or time; empty when the viewer is no party or none exists."""
     with snapshot(connection):
         last = position(connection) if as_of is None else as_of_position(connection, as_of)
@@ -158,7 +151,7 @@ def history(
     return [_history_view(entry) for _, entry, _, _ in rows]
 
 
-def as_of_position(connection: sqlite3.Connection, as_of: AsOf) -> int:
+def as_of_position(connection: Connection, as_of: AsOf) -> int:
     """The position that an `as_of` means: itself, or the last one recorded at or before the time.
 
     The caller sees to it that a position has been reached (`PositionBoard.wait`): a later one means "now".
@@ -193,7 +186,7 @@ def _one(condition: str) -> str:
     return _WHOLE.format(f"{_TRADE} WHERE {condition}")
 
 
-def _trade_at(connection: sqlite3.Connection, trade_id: str, last: int) -> TradeView | None:
+def _trade_at(connection: Connection, trade_id: str, last: int) -> TradeView | None:
     rows = connection.execute(_HISTORY, (trade_id, last)).fetchall()
     if not rows:
         return None
