@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import httpx
 
 from cli.demo.cast import clerk_of
+from cli.demo.replicas import Replicas
 from cli.development import SCOPES, make_token
 from cli.importing.importer import problem_text
 from cli.settings import Settings
@@ -93,12 +94,17 @@ def is_ready(url: str) -> bool:
 
 
 class Person:
-    """Somebody with a token: a company's clerk, or the operator."""
+    """Somebody with a token: a company's clerk, or the operator.
 
-    def __init__(self, url: str, settings: Settings, company: str) -> None:
+    `url`: the API, or all its replicas, which are asked in turn. `secrets`: the folder of the token issuer, where it is
+    not in the data folder.
+    """
+
+    def __init__(self, url: str | Sequence[str], settings: Settings, company: str, secrets: Path | None = None) -> None:
+        urls = [url] if isinstance(url, str) else list(url)
         scopes = [s for s in SCOPES if s not in {"operator", "audit:read"}] if company else ["operator", "audit:read"]
         self.token = make_token(
-            DataFolder(settings.data_dir),
+            DataFolder(settings.data_dir, secrets),
             issuer=settings.issuer,
             audience=settings.jwt_audience,
             subject=clerk_of(company) if company else "operator@daicho.example",
@@ -107,7 +113,12 @@ class Person:
             seconds=3600,
         )
         self.company = company
-        self.http = httpx.Client(base_url=url, headers={"authorization": f"Bearer {self.token}"}, timeout=60.0)
+        self.http = httpx.Client(
+            base_url=urls[0],
+            headers={"authorization": f"Bearer {self.token}"},
+            timeout=60.0,
+            transport=Replicas(urls) if len(urls) > 1 else None,
+        )
 
     def ask(self, method: str, path: str, *, key: str = "", **arguments: Any) -> dict[str, Any]:
         """One request; the JSON answer. Raises DemoFailed with the problem's text."""

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,11 +14,13 @@ import msgspec
 
 from cli.demo.attacks import Tampering, change_one_byte, copy_folder, rewrite_history
 from cli.demo.cast import COMPANIES, TABLE, clerk_of, sellers, table_references
+from cli.demo.screen import show_balances, show_evidence
 from cli.demo.service import DemoFailed, Person
 from cli.importing.importer import Importer, Outcome, prepare
 from cli.importing.mapping import find_columns
 from cli.importing.table import read_table
 from cli.node_process import NodeProcess
+from cli.screen import console
 from cli.settings import Settings
 from storage.entry_log import SqliteEntryLog
 from storage.folder import DataFolder
@@ -29,17 +31,32 @@ Say = Callable[[str], None]
 
 
 class Story:
-    """Plays the story against a running service. `facts` collects what the report says."""
+    """Plays the story against a running service, or its replicas in turn. `facts` collects what the report says."""
 
-    def __init__(self, url: str, settings: Settings, say: Say) -> None:
+    def __init__(self, url: str | Sequence[str], settings: Settings, say: Say, secrets: Path | None = None) -> None:
         self._settings = settings
         self._say = say
-        self.operator = Person(url, settings, "")
-        self.clerks = {company: Person(url, settings, company) for company in COMPANIES}
+        self.operator = Person(url, settings, "", secrets)
+        self.clerks = {company: Person(url, settings, company, secrets) for company in COMPANIES}
         self.facts: dict[str, Any] = {}
         self._imported_up_to = 0
 
-    # -- with the service ---------------------------------------------------------------------------------------------
+    def tell(self, evidence_file: Path, policy_file: Path) -> None:
+        """All that needs the service: from signing up to the evidence of one trade, which is kept in the files."""
+        self.sign_up()
+        with console.status("importing"):
+            self.import_table()
+        with console.status("confirming"):
+            self.confirm()
+        recorded = self.one_trade()
+        with console.status("waiting for the anchor"):
+            evidence = self.anchor(int(recorded["position"]))
+        self.write_policy(policy_file)
+        evidence_file.write_text(json.dumps(evidence), encoding="utf-8")
+        show_evidence(evidence, recorded)
+        show_balances(self.balances())
+
+    # -- its steps ---------------------------------------------------------------------------------------------
 
     def sign_up(self) -> None:
         """Companies are registered and their clerks get wallets; both are idempotent."""
@@ -191,12 +208,13 @@ class Story:
 # -- without the service ---------------------------------------------------------------------------------------------
 
 
-def verify_alone(evidence: Path, policy: Path, chain_file: Path) -> tuple[int, dict[str, Any], str]:
+def verify_alone(evidence: Path, policy: Path, node_url: str) -> tuple[int, dict[str, Any], str]:
     """Run `daicho-verify` with no service anywhere: exit code, its JSON, and what a person sees."""
-    with NodeProcess(chain_file) as node:
-        command = [sys.executable, "-m", "daicho_verify", str(evidence), "--policy", str(policy), "--rpc", node.url]
-        seen = subprocess.run(command, capture_output=True, text=True, check=False)
-        told = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "daicho_verify", str(evidence), "--policy", str(policy), "--rpc", node_url]
+    seen = subprocess.run(command, capture_output=True, text=True, check=False)
+    told = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    if told.returncode:
+        raise DemoFailed(f"daicho-verify ended with exit code {told.returncode}:\n{seen.stdout}{seen.stderr}")
     return told.returncode, json.loads(told.stdout), seen.stdout
 
 
