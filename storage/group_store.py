@@ -1,7 +1,7 @@
 """What the group writer asks of an event store: one transaction at a time, under a lock that all writers share."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from domain.orders import KnownCommand
 from storage.claims import ClaimRow
@@ -17,8 +17,8 @@ class GroupStore(Protocol):
     """
 
     origin: str
-    WAITS: bool
-    DATABASE_ERRORS: tuple[type[BaseException], ...]
+    WAITS: ClassVar[bool]
+    DATABASE_ERRORS: ClassVar[tuple[type[BaseException], ...]]
 
     def begin(self) -> Any:
         """Take the lock and open a transaction. Raises StorageUnavailable."""

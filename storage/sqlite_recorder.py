@@ -37,8 +37,8 @@ class LedgerRecorder(Sealing, SQLiteProcessRecorder):
     (`claims.py`).
     """
 
-    DATABASE_ERRORS: ClassVar = (sqlite3.Error, PersistenceError, OSError)
-    WAITS: ClassVar = False  # its calls go to this machine's disk at most: they may be made on the event loop
+    DATABASE_ERRORS: ClassVar[tuple[type[BaseException], ...]] = (sqlite3.Error, PersistenceError, OSError)
+    WAITS: ClassVar[bool] = False  # its calls go to this machine's disk at most: they may be made on the event loop
 
     def __init__(self, datastore: SQLiteDatastore, events_table_name: str = "stored_events", **kwargs: Any) -> None:
         super().__init__(datastore, events_table_name=events_table_name, **kwargs)

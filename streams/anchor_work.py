@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from chain.lane_events import Forked, LaneEvent
 from domain.anchor_book import AnchorBook
 from merkle.log_view import LogView
-from storage.due_work import DueWork, Lease, Work
+from storage.due_work import DueWorkStore, Lease, Work
 from streams.anchorer import ANCHOR_WORK, size_of
 from streams.executors import Verdict
 from streams.lane_reports import AnchorLane, LaneIdentity
@@ -81,7 +81,7 @@ class AnchorWork:
         self._tick_seconds, self._audit_seconds = tick_seconds, audit_seconds
 
     @staticmethod
-    def prepare(store: DueWork) -> None:
+    def prepare(store: DueWorkStore) -> None:
         """Put the standing work: looking after what is final already, and after reports left over from a crash."""
         store.put(Work(ANCHOR_WORK, AUDIT_KEY, json.dumps({"size": 0}), 0.0))
 

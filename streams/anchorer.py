@@ -12,7 +12,7 @@ from typing import Final
 
 from merkle.hashing import leaf_hash
 from merkle.log_view import LogView
-from storage.due_work import DueWork, Work
+from storage.due_work import DueWorkStore, Work
 from streams.local import EntryLog
 from streams.processor import Record, fresh
 
@@ -59,7 +59,7 @@ class Anchorer:
 
     def __init__(
         self,
-        work: DueWork,
+        work: DueWorkStore,
         entries: EntryLog,
         view: LogView,
         *,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from storage.due_work import DueWork, Lease, LeaseLost
+from storage.due_work import DueWorkStore, Lease, LeaseLost
 from streams.faults import Backoff, one_line
 from streams.local import FAILED, RUNNING
 from streams.own_thread import OwnThread
@@ -56,10 +56,10 @@ class Executor:
     """Leases the work of one kind and has it done.
 
     `sole`: nobody else leases this kind, so what an earlier process held when it ended is taken over at once. After
-    `max_attempts` failures (None: no limit) work is dead, which `DueWork.rows` shows.
+    `max_attempts` failures (None: no limit) work is dead, which `DueWorkStore.rows` shows.
     """
 
-    store: DueWork
+    store: DueWorkStore
     kind: str
     work: Work
     max_leases: int = MAX_LEASES

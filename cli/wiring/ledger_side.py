@@ -51,6 +51,7 @@ class LedgerSide:
         self.ledger = Ledger(stores.ledger_environment())
         recorder = cast("LedgerRecorder", self.ledger.recorder)
         recorder.bind(description.origin, self.clock)
+        stores.attach(recorder)
         self.entries = stores.entries()
         self.writer = GroupWriter(
             recorder,

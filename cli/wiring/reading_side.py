@@ -54,6 +54,7 @@ class ReadingSide:
         self._work = stores.due_work()
         self._anchorer = Anchorer(self._work, ledger.entries, self.view)
         self._book = AnchorBook(stores.anchor_environment())
+        stores.attach(self._book.recorder)
         self._book.connect(origin, ledger.clock)
         self._topics = TopicHeads(settings.kafka_bootstrap, settings.book)
         self._guard = ForkGuard(ledger.entries, self.view, self._log, self._book, self._contract_head, self._topics)

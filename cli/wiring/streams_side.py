@@ -38,6 +38,7 @@ class StreamsSide:
         self.board = PositionBoard()
         self.publisher = Publisher(self.sequencer, settings.checkpoint_interval_seconds)
         self.book = AnchorBook(stores.anchor_environment())
+        stores.attach(self.book.recorder)
         self.book.connect(chain.description.origin, ledger.clock)
         self._work = stores.due_work()
         self.anchorer = Anchorer(
@@ -49,7 +50,9 @@ class StreamsSide:
             contract=chain.description.contract,
             log_id=chain.registry.log_id,
         )
-        self.lane = Lane(chain.registry, PublishedHeads(self.view), chain.publisher, self._lane_store, _lane(settings))
+        self.lane = Lane(
+            chain.registry, PublishedHeads(self.view), chain.publisher, self._lane_store, lane_settings(settings)
+        )
         self._anchor_entries = stores.anchor_entries()
         self.work = AnchorWork(self._identity(), self.lane, self.book, self.publisher.covers, self._contract_head)
         self.executor = Executor(self._work, ANCHOR_WORK, self.work)
@@ -138,7 +141,8 @@ class StreamsSide:
         return LaneIdentity(registry.chain_id, registry.contract, self._chain.publisher.address, registry.log_id)
 
 
-def _lane(settings: Settings) -> LaneSettings:
+def lane_settings(settings: Settings) -> LaneSettings:
+    """How patient a lane is and what it may pay."""
     return LaneSettings(
         confirmations=settings.confirmations,
         bump_after_seconds=settings.bump_after_seconds,

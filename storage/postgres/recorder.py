@@ -57,8 +57,8 @@ def library_environment(database: Database, which: str) -> dict[str, str]:
 class PostgresLedgerRecorder(Sealing, PostgresProcessRecorder):
     """Stores entries, claims and tracking in one transaction. Call `bind` and `attach` before the first write."""
 
-    DATABASE_ERRORS: ClassVar = (psycopg.Error, PersistenceError, OSError)
-    WAITS: ClassVar = True
+    DATABASE_ERRORS: ClassVar[tuple[type[BaseException], ...]] = (psycopg.Error, PersistenceError, OSError)
+    WAITS: ClassVar[bool] = True
     LOCK: ClassVar = "writer"
     CHANNEL: ClassVar = "events"
     TABLE: ClassVar = "stored_events"

@@ -71,6 +71,7 @@ class Worker:
         try:
             if not await self._lead():
                 return EXIT_STOPPED
+            self._metrics.lead()
             await part.start()
             return await self._work(part)
         finally:
@@ -113,7 +114,7 @@ class Worker:
         logger.info("%s works", self.name)
         while not self._ending.is_set():
             await self._report(part)
-            if not await self._thread.run(self.leadership.held):
+            if self.leadership.lost:
                 logger.critical("%s: this process does not lead any more and ends", self.name)
                 return EXIT_LEADERSHIP_LOST
             await self._pause(REPORT_SECONDS)

@@ -1,0 +1,205 @@
+"""What each worker runs: the parts of a cluster, wired one by one."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from cli.settings import Settings
+from cli.wiring.chain_side import ChainSide
+from cli.wiring.master_key import master_key_of
+from cli.wiring.postgres_stores import PostgresStores
+from cli.wiring.workers.anchoring import AnchorerPart
+from cli.wiring.workers.worker import Part, Worker
+from domain.anchor_book import ORIGIN_SUFFIX
+from projections.anchor_projector import AnchorProjector
+from projections.projector import Projector
+from storage.folder import DataFolder
+from storage.postgres.wakeups import Wakeups
+from streams.kafka.host import KafkaHost
+from streams.local import ProcessorStatus
+from streams.processor import Processor
+from streams.publisher import Publisher
+from streams.relay import Relay
+from streams.sequencer import Sequencer
+from streams.topic_checkpoints import CheckpointFeed, CheckpointRecords
+from streams.topic_record import EntryRecords
+from streams.topics import topic_name
+
+
+async def run_part(settings: Settings, name: str) -> int:
+    """Run the worker of that name; its exit code."""
+    worker = Worker(settings, name)
+    stores = PostgresStores(worker.database)
+    kinds: dict[str, Any] = {
+        "relay": RelayPart,
+        "sequencer": SequencerPart,
+        "projector": ProjectorPart,
+        "anchor-projector": AnchorProjectorPart,
+        "anchorer": AnchorerPart,
+    }
+    part: Part = kinds[name](settings, stores, worker)
+    return await worker.run(part)
+
+
+def host_for(settings: Settings, processor: Processor, suffix: str, origin: str) -> KafkaHost:
+    """The Faust host of a processor of entries."""
+    group = f"daicho-{settings.book}-{processor.name}"
+    topic = topic_name(settings.book, suffix)
+    return KafkaHost(processor, settings.kafka_bootstrap, group, topic, EntryRecords(origin))
+
+
+class RelayPart:
+    """From the event stores and the log store to their topics."""
+
+    def __init__(self, settings: Settings, stores: PostgresStores, worker: Worker) -> None:
+        self._settings, self._stores, self._worker = settings, stores, worker
+        self._relays: list[Relay] = []
+        self._open: list[Any] = []
+        self._wakeups: Wakeups | None = None
+
+    async def start(self) -> None:
+        """Begin to copy."""
+        origin = await asyncio.to_thread(origin_of, self._stores)
+        entries, anchors, log = self._stores.entries(), self._stores.anchor_entries(), self._stores.log()
+        work = self._stores.due_work()
+        self._open = [entries, anchors, log, work]
+        feeds: list[tuple[str, Any, Any]] = [
+            ("entries", EntryRecords(origin), entries),
+            ("anchors", EntryRecords(origin + ORIGIN_SUFFIX), anchors),
+            ("checkpoints", CheckpointRecords(origin), CheckpointFeed(log)),
+        ]
+        for suffix, records, feed in feeds:
+            name = f"relay-{suffix}"
+
+            def save(position: int, leaf: bytes, name: str = name) -> None:
+                with work.transaction() as transaction:
+                    transaction.save_position(name, position, leaf, "")
+
+            topic = topic_name(self._settings.book, suffix)
+            relay = Relay(
+                name, self._settings.kafka_bootstrap, topic, records, feed,
+                save=save, still_leader=self._worker.leadership.held,
+            )  # fmt: skip
+            self._relays.append(relay)
+            await relay.start()
+        wake_entries, wake_anchors, wake_checkpoints = (relay.wake for relay in self._relays)
+        channels = {"events": wake_entries, "anchor_events": wake_anchors, "checkpoints": wake_checkpoints}
+        self._wakeups = Wakeups(self._worker.database, channels)
+        await asyncio.to_thread(self._wakeups.start)
+
+    async def stop(self) -> None:
+        """Send what is on its way, close everything."""
+        if self._wakeups is not None:
+            await asyncio.to_thread(self._wakeups.stop)
+        for relay in self._relays:
+            await relay.stop()
+        for store in self._open:
+            store.close()
+
+    def status(self) -> Sequence[ProcessorStatus]:
+        """One row a topic."""
+        return [relay.status() for relay in self._relays]
+
+
+class SequencerPart:
+    """From entries to leaves, and the log's signed heads."""
+
+    def __init__(self, settings: Settings, stores: PostgresStores, worker: Worker) -> None:
+        self._settings, self._stores, self._worker = settings, stores, worker
+        folder = DataFolder(settings.data_dir)
+        self._chain = ChainSide(settings, folder, stores, master_key_of(settings, folder), begins=False)
+        self._log: Any = None
+        self._host: KafkaHost | None = None
+        self._publisher: Publisher | None = None
+
+    async def start(self) -> None:
+        """Load the tree and begin."""
+        await self._chain.start()
+        origin = self._chain.description.origin
+        self._log = self._stores.log()
+        sequencer = await asyncio.to_thread(Sequencer, origin, self._log, self._chain.blocking)
+        self._publisher = Publisher(LeadersOnly(sequencer, self._worker), self._settings.checkpoint_interval_seconds)
+        self._host = host_for(self._settings, sequencer, "entries", origin)
+        await self._host.start()
+        await self._publisher.start()
+
+    async def stop(self) -> None:
+        """Finish the batch, publish once more, close."""
+        if self._host is not None:
+            await self._host.stop()
+        if self._publisher is not None:
+            await self._publisher.stop()
+        await self._chain.stop()
+        if self._log is not None:
+            self._log.close()
+
+    def status(self) -> Sequence[ProcessorStatus]:
+        """Sequencer and publisher."""
+        rows = self._host.status() if self._host is not None else []
+        return [*rows, self._publisher.status()] if self._publisher is not None else rows
+
+
+class LeadersOnly:
+    """A sequencer that signs only while its process leads: nobody else has signed meanwhile."""
+
+    def __init__(self, sequencer: Sequencer, worker: Worker) -> None:
+        self.view = sequencer.view
+        self.position = sequencer.position
+        self._sequencer, self._worker = sequencer, worker
+
+    def publish(self, now: Any) -> bytes | None:
+        """Sign, store and show the head if the log grew."""
+        return self._sequencer.publish(now) if self._worker.leadership.held() else None
+
+
+class ProjectorPart:
+    """From entries to read models."""
+
+    def __init__(self, settings: Settings, stores: PostgresStores, worker: Worker) -> None:
+        self._settings, self._stores, self._worker = settings, stores, worker
+        self._reads: Any = None
+        self._host: KafkaHost | None = None
+
+    def _processor(self) -> tuple[Processor, str, str]:
+        """The processor, the topic's suffix and the origin of its records."""
+        return Projector(self._reads), "entries", origin_of(self._stores)
+
+    async def start(self) -> None:
+        """Begin."""
+        self._reads = await asyncio.to_thread(self._stores.reads)
+        processor, suffix, origin = await asyncio.to_thread(self._processor)
+        self._host = host_for(self._settings, processor, suffix, origin)
+        await self._host.start()
+
+    async def stop(self) -> None:
+        """Finish the batch, close."""
+        if self._host is not None:
+            await self._host.stop()
+        if self._reads is not None:
+            self._reads.close()
+
+    def status(self) -> Sequence[ProcessorStatus]:
+        """The projector."""
+        return self._host.status() if self._host is not None else []
+
+
+class AnchorProjectorPart(ProjectorPart):
+    """From the anchor book's entries to read models."""
+
+    def _processor(self) -> tuple[Processor, str, str]:
+        return AnchorProjector(self._reads), "anchors", origin_of(self._stores) + ORIGIN_SUFFIX
+
+
+def origin_of(stores: PostgresStores) -> str:
+    """The book's origin, by its vault. Raises SettingsError before `daicho init`; blocking."""
+    from cli.settings import SettingsError
+
+    vault = stores.vault()
+    try:
+        found = vault.identity()
+    finally:
+        vault.close()
+    if found is None:
+        raise SettingsError("this book has not begun yet: run `daicho init`")
+    origin: str = found[0]
+    return origin
