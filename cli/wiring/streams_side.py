@@ -58,6 +58,9 @@ class StreamsSide:
         self.executor = Executor(self._work, ANCHOR_WORK, self.work)
         self.guard = ForkGuard(ledger.entries, self.view, self.log_store, self.book, self._contract_head)
         self.host = LocalHost()
+        # an anchor proves nothing against whoever runs the chain, and only the operator knows who that is
+        independent = settings.chain_independent and not chain.embedded
+        self._own_chains = [] if independent else [chain.description.chain_id]
         self._connect()
 
     def _connect(self) -> None:
@@ -71,8 +74,7 @@ class StreamsSide:
         published = host.source(PublishedLog(ledger.entries, self.view))
         host.add(published, self.anchorer)
         anchors = host.source(self._anchor_entries)
-        chains = [self._chain.description.chain_id] if self._chain.embedded else []
-        host.add(anchors, AnchorProjector(self.read_store, chains))
+        host.add(anchors, AnchorProjector(self.read_store, self._own_chains))
         ledger.writer.on_commit.append(source.wake)
         self.board.on_wait = source.hurry
         self.publisher.on_published.append(published.wake)

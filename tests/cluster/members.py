@@ -30,6 +30,7 @@ class Program:
         self.container, self.held = container, False
         self.environment = dict(environment)
         self.health: list[str] = []
+        self.last_check = "it was never checked"
         self.process_options: dict[str, Any] = {}
         self.log_file = folder / "logs" / f"{container.name}.log"
         self._process: psutil.Popen | None = None
@@ -128,10 +129,19 @@ class Program:
             return True
         try:
             done = subprocess.run(
-                self.health, env=self.environment, capture_output=True, timeout=check.timeout, check=False
+                self.health,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=check.timeout,
+                check=False,
             )
         except subprocess.TimeoutExpired:
+            self.last_check = f"the check did not end within {check.timeout:.0f} s"
             return False
+        self.last_check = f"exit code {done.returncode} {done.stdout[-1500:].strip()}"
         return done.returncode == 0
 
     def log(self) -> str:
@@ -152,13 +162,14 @@ def wait_healthy(member: Program, check: Healthcheck) -> None:
     deadline = time.monotonic() + check.start_period + check.retries * (check.interval + check.timeout)
     while not member.healthy():
         if time.monotonic() > deadline or (not member.running and member.container.service.restart == "no"):
-            raise ClusterError(f"{member.name} is not healthy; its last words:\n{last_words(member)}")
+            words = f"{member.last_check}; its last words:\n{last_words(member)}"
+            raise ClusterError(f"{member.name} is not healthy: {words}")
         time.sleep(POLL_SECONDS)  # the file's start_interval saves processor time, which nobody waits for here
 
 
 def last_words(member: Program, lines: int = 25) -> str:
-    """The end of its log."""
-    return "\n".join(member.log().splitlines()[-lines:])
+    """The end of its log, without the answers to requests."""
+    return "\n".join([line for line in member.log().splitlines() if "daicho.access" not in line][-lines:])
 
 
 def clean_environment(own: Mapping[str, str]) -> dict[str, str]:

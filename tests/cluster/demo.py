@@ -1,0 +1,77 @@
+"""`make demo-cluster`: the demo's story on the cluster of docker-compose.yml, started here without a container engine.
+
+Kafka, PostgreSQL and the chain are real ones, the API has two replicas, every processor is a process of its own. The
+cluster lives for the story only: its volumes are deleted at the end, its logs stay below build/demo-cluster.
+"""
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from cli.demo.elsewhere import play_elsewhere
+from cli.demo.screen import step
+from cli.demo.service import DemoFailed
+from cli.screen import console, escaped
+from cli.settings import load_settings
+from tests.cluster.compose import ROOT
+from tests.cluster.local_cluster import LocalCluster
+from tests.cluster.members import ClusterError
+
+KEPT = Path("build/demo-cluster")
+
+
+def main(arguments: list[str]) -> int:
+    """Play it. The exit code; `--report FILE` also writes what was learned as JSON."""
+    report = Path(arguments[arguments.index("--report") + 1]) if "--report" in arguments else None
+    folder = ROOT / KEPT
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    console.rule("Daicho: the same ledger on a cluster")
+    try:
+        facts = play(LocalCluster(folder, variables={"DAICHO_LOG_LEVEL": "info"}))
+    except (DemoFailed, ClusterError) as failed:
+        for line in str(failed).splitlines():
+            console.print(escaped(line), style="bold red", markup=False)
+        console.print(f"the logs are in {KEPT}/logs")
+        return 1
+    if report is not None:
+        report.write_text(json.dumps(facts, ensure_ascii=False, indent=2) + "\n", "utf-8")
+    return 0
+
+
+def play(cluster: LocalCluster) -> dict[str, object]:
+    """Start the cluster, play, stop it; what was learned."""
+    began = time.monotonic()
+    with console.status("starting Kafka, PostgreSQL, the chain, then the ledger's processes"):
+        cluster.start()
+    try:
+        step(
+            f"{len(cluster.members)} containers of docker-compose.yml run as processes, started in {time.monotonic() - began:.0f} s"
+        )
+        settings = load_settings()
+        facts = play_elsewhere(
+            cluster.api_urls,
+            cluster.secrets,
+            settings,
+            KEPT,
+            node_url=cluster.rpc_url,
+            before_verifying=lambda: stop_api(cluster),
+        )
+        step(f"done in {time.monotonic() - began:.0f} s; kept {KEPT}/evidence.json, policy.json and logs/")
+    finally:
+        with console.status("stopping"):
+            cluster.stop()
+    return facts
+
+
+def stop_api(cluster: LocalCluster) -> str:
+    """End both replicas: the verifier asks nobody but the chain."""
+    for member in cluster.of("api"):
+        member.stop()
+    return "both replicas of the API stopped: from here on only the chain is asked"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
