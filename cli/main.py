@@ -30,7 +30,6 @@ COMMANDS = {
     "database": "cli.commands.database:app",
     "topics": "cli.commands.topics:app",
     "rebuild": "cli.commands.rebuild:rebuild",
-    "refill": "cli.commands.refill:refill",
 }
 
 

@@ -37,15 +37,31 @@ EXPECTED: Final = (
     SignerRefusedError,
     OSError,
 )
+# these belong to packages that not every command loads
+EXPECTED_BY_NAME: Final = frozenset(
+    {"SchemaError", "TopicsRefused", "TopicUnavailable", "StoreOutdated", "LaneMismatchError", "ProcessorError",
+     "LogStoreError", "LogBehindError"}
+)  # fmt: skip
+
+
+def is_expected(error: BaseException) -> bool:
+    """True for what an operator can mend, False for a defect."""
+    return isinstance(error, EXPECTED) or any(kind.__name__ in EXPECTED_BY_NAME for kind in type(error).__mro__)
 
 
 def fail(error: Exception) -> int:
     """Show an error: one line for what an operator can mend, a trace for a defect. The exit code."""
-    if isinstance(error, EXPECTED):
-        console.print(f"daicho: {escaped(str(error))}", style="bold red", markup=False, soft_wrap=True)
+    if is_expected(error):
+        console.print(f"daicho: {escaped(_words(error))}", style="bold red", markup=False, soft_wrap=True)
         return 2
     console.print_exception(show_locals=False)
     return 2
+
+
+def _words(error: Exception) -> str:
+    """An error's message, with the reason that our own trouble carries beside it."""
+    reason = error.values.get("reason") if isinstance(error, DaichoError) else None
+    return f"{error}: {reason}" if reason else str(error)
 
 
 def escaped(text: str) -> str:

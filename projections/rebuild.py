@@ -11,7 +11,7 @@ from projections.anchor_projector import AnchorProjector
 from projections.digest import Difference, first_difference
 from projections.position import PositionGap, Record
 from projections.projector import Projector
-from projections.store import ReadStore, Source, progress
+from projections.store import AnyReadStore, ReadStore, Source, progress
 
 BATCH: Final = 5_000
 Progress = Callable[[int, int], None]
@@ -113,7 +113,7 @@ def swap(store: ReadStore, live: Path) -> None:
 
 
 def check(
-    live: ReadStore,
+    live: AnyReadStore,
     scratch: Path,
     entries: EntryLog,
     anchors: EntryLog | None = None,

@@ -1,7 +1,6 @@
 """Part 4: what the anchor book says was anchored has the tree's root, and the contract's own events say the same."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -9,7 +8,7 @@ from cli.checking.findings import Report
 from cli.checking.heads import AnchorHead, check_anchors
 from domain.entry import decode_envelope
 from merkle.flat_log import FlatLog
-from storage.entry_log import SqliteEntryLog
+from projections.rebuild import EntryLog
 
 PAGE = 1000
 
@@ -27,11 +26,10 @@ class _Data(msgspec.Struct):
     root: str
 
 
-def check_book(file: Path, table: str, tree: FlatLog, report: Report) -> set[BookHead]:
+def check_book(log: EntryLog, tree: FlatLog, report: Report) -> set[BookHead]:
     """Compare every head in the anchor book with the tree; those that are final by its word."""
     heads: list[AnchorHead] = []
     final: dict[int, BookHead] = {}
-    log = SqliteEntryLog(file, table)
     position = 1
     try:
         while records := log.read(position, PAGE):
@@ -49,8 +47,6 @@ def check_book(file: Path, table: str, tree: FlatLog, report: Report) -> set[Boo
                 position += 1
     except (msgspec.MsgspecError, ValueError) as error:
         report.differs("anchors", 0, f"position {position} of the anchor book cannot be read: {error}")
-    finally:
-        log.close()
     check_anchors("anchors", tree, heads, report)
     return set(final.values())
 

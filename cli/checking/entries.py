@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -11,12 +11,20 @@ from domain.entry import Envelope, canonical, decode_envelope
 from domain.event_types import EVENT_TYPES
 from merkle.flat_log import FlatLog
 from merkle.hashing import leaf_hashes
-from storage.entry_log import SqliteEntryLog, StoredRow
+from storage.entry_log import StoredRow
 
 BATCH: Final = 2000
 TIME_CHARACTERS: Final = len("2026-11-22T05:02:32.123456Z")
 Each = Callable[[int, bytes, Envelope], None]
 """Called with the position, the bytes and the envelope of every entry that is well formed, in order."""
+
+
+class RowLog(Protocol):
+    """An event store whose rows can be looked at."""
+
+    def rows(self, start: int, limit: int) -> list[StoredRow]:
+        """At most `limit` whole rows from position `start` on."""
+        ...
 
 
 class EntriesCheck:
@@ -28,7 +36,7 @@ class EntriesCheck:
         self._last_time = ""
         self._versions: dict[str, int] = {}
 
-    def run(self, log: SqliteEntryLog, up_to: int, progress: Progress) -> None:
+    def run(self, log: RowLog, up_to: int, progress: Progress) -> None:
         """Check every row up to a position; `tree` is then the tree over them, up to the first hole."""
         position = 0
         while position < up_to:

@@ -1,8 +1,9 @@
-"""Runs the parts of a check in order over one data folder."""
+"""Runs the parts of a check in order over one ledger."""
 
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -12,16 +13,17 @@ from cli.checking.entries import EntriesCheck
 from cli.checking.findings import Progress, Report
 from cli.checking.heads import AnchorHead, check_checkpoints, check_tree
 from cli.checking.signatures import SignatureAudit
+from cli.checking.sources import FolderSource, Source
 from domain.book import BookOpened
 from domain.entry import Envelope, decode_envelope
 from merkle.flat_log import FlatLog
 from merkle.notes import NoteError, VerifierKey, parse_verifier_key
 from projections.position import ProjectionStopped
-from projections.rebuild import ReadModelsDamaged, check_file
+from projections.rebuild import ReadModelsDamaged
 from projections.store import StoreOutdated
-from storage.entry_log import SqliteEntryLog
+from storage.anchor_recorder import ANCHOR_TABLE
 from storage.folder import DataFolder
-from storage.log_store import LogStoreError, LogUnavailableError, SqliteLogStore
+from storage.log_store import LogStoreError, LogUnavailableError
 
 ChainHeads = Callable[[BookOpened, str], Sequence[AnchorHead]]
 """The heads in the contract's events, given the book and its origin; raises OSError when no node answers."""
@@ -32,21 +34,22 @@ class NothingToCheck(Exception):
 
 
 def run_check(
-    folder: DataFolder,
+    source: Source | DataFolder,
     *,
     signatures: bool,
     progress: Progress,
     chain_heads: ChainHeads | None = None,
-    anchor_table: str = "anchor_events",
+    anchor_table: str = ANCHOR_TABLE,
 ) -> Report:
-    """Check a data folder as of now. Raises NothingToCheck."""
-    if not folder.exists():
-        raise NothingToCheck(f"there is no ledger in {folder.path}")
-    entries = SqliteEntryLog(folder.ledger)
+    """Check a ledger as of now: a data folder's, or any other source's. Raises NothingToCheck."""
+    source = FolderSource(source, anchor_table) if isinstance(source, DataFolder) else source
+    if not source.exists():
+        raise NothingToCheck(f"there is no ledger in {source.name}")
+    entries = source.entries()
     report = Report(pinned=entries.head())
     first = entries.get(1)
     if first is None:
-        raise NothingToCheck(f"the ledger in {folder.path} has no entries")
+        raise NothingToCheck(f"the ledger in {source.name} has no entries")
     try:
         envelope = decode_envelope(first)
         book, origin = msgspec.json.decode(envelope.data, type=BookOpened), envelope.log
@@ -62,31 +65,32 @@ def run_check(
     else:
         report.not_checked["signatures"] = "not asked for (--signatures)"
     tree = following.tree
-    _check_log(folder, tree, entries, log_key, origin, report, progress)
-    final = check_book(folder.anchors, anchor_table, tree, report) if folder.anchors.exists() else set()
+    _check_log(source, tree, log_key, origin, report, progress, entries.head)
+    anchors = source.anchor_entries()
+    final = check_book(anchors, tree, report) if anchors is not None else set()
     if chain_heads is None:
         report.not_checked["contract"] = "no node to ask (--rpc URL)"
     else:
         check_contract(lambda: chain_heads(book, origin), final, tree, entries.head(), report)
-    _check_projections(folder, entries, book, report, progress, anchor_table)
+    _check_projections(source, entries, book, report, progress)
     entries.close()
     return report
 
 
 def _check_log(
-    folder: DataFolder,
+    source: Source,
     tree: FlatLog,
-    entries: SqliteEntryLog,
     log_key: VerifierKey,
     origin: str,
     report: Report,
     progress: Progress,
+    head: Callable[[], int],
 ) -> None:
-    if not folder.log.exists():
-        report.not_checked["tree"] = report.not_checked["checkpoints"] = "there is no log yet"
-        return
     try:
-        store = SqliteLogStore(folder.log)
+        store = source.log()
+        if store is None:
+            report.not_checked["tree"] = report.not_checked["checkpoints"] = "there is no log yet"
+            return
         check_tree(tree, store, report, progress)
         check_checkpoints(tree, store.checkpoints(), origin, log_key, report)
         last, reached = store.last_checkpoint(), store.position()[0]
@@ -97,29 +101,21 @@ def _check_log(
     except LogStoreError as error:
         report.differs("tree", 0, str(error))
         return
-    head = entries.head()  # asked for last: the log never leads
-    if last is not None and last.size > head:
-        report.differs("checkpoints", last.size, f"checkpoint {last.size} was signed, the store ends at {head}")
-    elif reached > head:
-        report.differs("tree", reached, f"the log was sequenced up to {reached}, the store ends at {head}")
+    end = head()  # asked for last: the log never leads
+    if last is not None and last.size > end:
+        report.differs("checkpoints", last.size, f"checkpoint {last.size} was signed, the store ends at {end}")
+    elif reached > end:
+        report.differs("tree", reached, f"the log was sequenced up to {reached}, the store ends at {end}")
 
 
-def _check_projections(
-    folder: DataFolder, entries: SqliteEntryLog, book: BookOpened, report: Report, progress: Progress, table: str
-) -> None:
-    if not folder.reads.exists():
+def _check_projections(source: Source, entries: Any, book: BookOpened, report: Report, progress: Progress) -> None:
+    if not source.has_reads():
         report.not_checked["projections"] = "there are no read models"
         return
-    anchors = SqliteEntryLog(folder.anchors, table) if folder.anchors.exists() else None
     with tempfile.TemporaryDirectory(prefix="daicho-check-") as scratch:
         try:
-            difference = check_file(
-                folder.reads,
-                Path(scratch) / "replay.db",
-                entries,
-                anchors,
-                embedded_chain_ids=[book.chain_id] if folder.chain.exists() else [],
-                progressed=lambda done, total: progress("projections", done, total),
+            difference = source.check_reads(
+                Path(scratch) / "replay.db", entries, book, lambda done, total: progress("projections", done, total)
             )
         except StoreOutdated as outdated:
             report.not_checked["projections"] = str(outdated)

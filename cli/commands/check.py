@@ -8,9 +8,11 @@ from rich.progress import TaskID
 from cli.checking.chain_heads import heads_of_node
 from cli.checking.findings import Report
 from cli.checking.run import run_check
+from cli.checking.sources import Source, StoresSource
 from cli.node_process import NodeProcess
 from cli.screen import console, escaped, print_json, progress_bar
 from cli.settings import load_settings
+from cli.wiring.stores import open_stores
 from storage.folder import DataFolder
 
 PARTS = ("entries", "tree", "checkpoints", "anchors", "contract", "projections", "signatures")
@@ -28,12 +30,17 @@ def check(*, data: Path | None = None, signatures: bool = False, rpc: str = "", 
     signatures
         Check every signature, too (a tenth of a millisecond each).
     rpc
-        URL of an EVM node whose contract events are compared; `none` leaves them out. Default: the embedded chain's
-        file, where there is one.
+        URL of an EVM node whose contract events are compared; `none` leaves them out. Default: the node that anchors
+        are made on (DAICHO_RPC_URL for a book in PostgreSQL, the embedded chain's file else).
     json
         Print one JSON object.
     """
-    folder = DataFolder(load_settings(data_dir=data).data_dir)
+    settings = load_settings(data_dir=data)
+    folder = DataFolder(settings.data_dir)
+    source: Source | DataFolder = folder
+    if settings.clustered:
+        source = StoresSource(f"book {settings.book}", open_stores(settings, folder))
+        rpc = rpc or str(settings.rpc_url)
     with contextlib.ExitStack() as stack:
         url = rpc
         if not rpc and folder.chain.exists():
@@ -48,7 +55,7 @@ def check(*, data: Path | None = None, signatures: bool = False, rpc: str = "", 
                 task = tasks[part] = bar.add_task(part, total=total)
             bar.update(task, completed=done, total=total)
 
-        report = run_check(folder, signatures=signatures, progress=show, chain_heads=heads)
+        report = run_check(source, signatures=signatures, progress=show, chain_heads=heads)
     if json:
         print_json(as_json(report))
     else:
