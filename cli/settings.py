@@ -129,6 +129,11 @@ class Settings(BaseSettings):
         return self.database_url is not None or self.database_url_file is not None
 
     @property
+    def own_chains(self) -> tuple[int, ...]:
+        """The chain, where the operator runs it: an anchor there proves nothing against its operator."""
+        return () if self.chain_independent and self.rpc_url is not None else (self.chain_id,)
+
+    @property
     def development(self) -> bool:
         """True where made-up secrets and our own token issuer are allowed."""
         return self.environment == "development"

@@ -48,10 +48,11 @@ class Source(Protocol):
 
 
 class FolderSource:
-    """A data folder."""
+    """A data folder. `independent`: whether its chain is somebody else's (the embedded one never is)."""
 
-    def __init__(self, folder: DataFolder, anchor_table: str) -> None:
+    def __init__(self, folder: DataFolder, anchor_table: str, *, independent: bool = False) -> None:
         self._folder, self._anchor_table = folder, anchor_table
+        self._independent = independent and not folder.chain.exists()
         self.name = str(folder.path)
 
     def exists(self) -> bool:
@@ -77,18 +78,19 @@ class FolderSource:
 
     def check_reads(self, scratch: Path, entries: Any, book: BookOpened, progressed: Progressed) -> Difference | None:
         """Compare the read models with a replay."""
-        embedded = [book.chain_id] if self._folder.chain.exists() else []
+        own = [] if self._independent else [book.chain_id]
         anchors = self.anchor_entries()
-        return check_file(
-            self._folder.reads, scratch, entries, anchors, embedded_chain_ids=embedded, progressed=progressed
-        )
+        return check_file(self._folder.reads, scratch, entries, anchors, embedded_chain_ids=own, progressed=progressed)
 
 
 class StoresSource:
-    """A book whose stores (`cli.wiring.stores.Stores`) are all there, as those in PostgreSQL are after `daicho init`."""
+    """A book whose stores (`cli.wiring.stores.Stores`) are all there, as those in PostgreSQL are after `daicho init`.
 
-    def __init__(self, name: str, stores: Any) -> None:
-        self.name, self._stores = name, stores
+    `independent`: whether its chain is somebody else's.
+    """
+
+    def __init__(self, name: str, stores: Any, *, independent: bool) -> None:
+        self.name, self._stores, self._independent = name, stores, independent
         self.entries, self.log, self.anchor_entries = stores.entries, stores.log, stores.anchor_entries
 
     def exists(self) -> bool:
@@ -99,10 +101,11 @@ class StoresSource:
         """Always."""
         return True
 
-    def check_reads(self, scratch: Path, entries: Any, book: BookOpened, progressed: Progressed) -> Difference | None:  # noqa: ARG002 no chain of ours
+    def check_reads(self, scratch: Path, entries: Any, book: BookOpened, progressed: Progressed) -> Difference | None:
         """Compare the read models with a replay."""
-        reads = self._stores.reads()
+        own = [] if self._independent else [book.chain_id]
+        reads, anchors = self._stores.reads(), self._stores.anchor_entries()
         try:
-            return check(reads, scratch, entries, self._stores.anchor_entries(), progressed=progressed)
+            return check(reads, scratch, entries, anchors, embedded_chain_ids=own, progressed=progressed)
         finally:
             reads.close()

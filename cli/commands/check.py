@@ -8,11 +8,12 @@ from rich.progress import TaskID
 from cli.checking.chain_heads import heads_of_node
 from cli.checking.findings import Report
 from cli.checking.run import run_check
-from cli.checking.sources import Source, StoresSource
+from cli.checking.sources import FolderSource, Source, StoresSource
 from cli.node_process import NodeProcess
 from cli.screen import console, escaped, print_json, progress_bar
 from cli.settings import load_settings
 from cli.wiring.stores import open_stores
+from storage.anchor_recorder import ANCHOR_TABLE
 from storage.folder import DataFolder
 
 PARTS = ("entries", "tree", "checkpoints", "anchors", "contract", "projections", "signatures")
@@ -37,9 +38,10 @@ def check(*, data: Path | None = None, signatures: bool = False, rpc: str = "", 
     """
     settings = load_settings(data_dir=data)
     folder = DataFolder(settings.data_dir)
-    source: Source | DataFolder = folder
+    independent = settings.chain_independent
+    source: Source = FolderSource(folder, ANCHOR_TABLE, independent=independent)
     if settings.clustered:
-        source = StoresSource(f"book {settings.book}", open_stores(settings, folder))
+        source = StoresSource(f"book {settings.book}", open_stores(settings, folder), independent=independent)
         rpc = rpc or str(settings.rpc_url)
     with contextlib.ExitStack() as stack:
         url = rpc

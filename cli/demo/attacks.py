@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from chain.connection import Connection
 from chain.curve import checksummed
@@ -15,6 +15,14 @@ from merkle.flat_log import FlatLog
 from merkle.hashing import leaf_hashes
 from storage.entry_log import SqliteEntryLog
 from storage.folder import DataFolder
+
+
+class Entries(Protocol):
+    """An event store's entries, to read."""
+
+    def read(self, start: int, limit: int) -> list[tuple[int, bytes]]:
+        """Positions and bytes of `limit` entries from a position on."""
+        ...
 
 
 class Tampering(NamedTuple):
@@ -55,12 +63,10 @@ def change_one_byte(copy: DataFolder, position: int) -> Tampering:
     return Tampering(position, _amount(state), _amount(forged), first.position, first.part)
 
 
-def rewrite_history(
-    rpc_url: str, entries: SqliteEntryLog, origin: str, chain_id: int, contract: str, forged_at: int
-) -> str:
+def rewrite_history(rpc_url: str, entries: Entries, origin: str, chain_id: int, contract: str, forged_at: int) -> str:
     """Offer the contract a longer log in which one entry is another, with the best proof there is for it.
 
-    Returns the contract's refusal. `rpc_url` is a node over a copy of the chain.
+    Returns the contract's refusal. `rpc_url` is a node of the chain, or over a copy of it: nothing is sent.
     """
     registry = Registry(Connection(rpc_url), chain_id=chain_id, contract=contract, log_id=log_id_of(origin))
     head = registry.head()

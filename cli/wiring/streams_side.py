@@ -58,9 +58,7 @@ class StreamsSide:
         self.executor = Executor(self._work, ANCHOR_WORK, self.work)
         self.guard = ForkGuard(ledger.entries, self.view, self.log_store, self.book, self._contract_head)
         self.host = LocalHost()
-        # an anchor proves nothing against whoever runs the chain, and only the operator knows who that is
-        independent = settings.chain_independent and not chain.embedded
-        self._own_chains = [] if independent else [chain.description.chain_id]
+        self._own_chains = settings.own_chains
         self._connect()
 
     def _connect(self) -> None:

@@ -9,12 +9,16 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
 
 from cli.demo.elsewhere import play_elsewhere
 from cli.demo.screen import step
 from cli.demo.service import DemoFailed
 from cli.screen import console, escaped
 from cli.settings import load_settings
+from tests.cluster.attacks import check, forge_as_service, one_byte_changed, rewrite
 from tests.cluster.compose import ROOT
 from tests.cluster.local_cluster import LocalCluster
 from tests.cluster.members import ClusterError
@@ -41,29 +45,53 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def play(cluster: LocalCluster) -> dict[str, object]:
-    """Start the cluster, play, stop it; what was learned."""
+def play(cluster: LocalCluster) -> dict[str, Any]:
+    """Start the cluster, play, attack it, stop it; what was learned."""
     began = time.monotonic()
     with console.status("starting Kafka, PostgreSQL, the chain, then the ledger's processes"):
         cluster.start()
     try:
-        step(
-            f"{len(cluster.members)} containers of docker-compose.yml run as processes, started in {time.monotonic() - began:.0f} s"
-        )
-        settings = load_settings()
+        seconds = time.monotonic() - began
+        step(f"{len(cluster.members)} containers of docker-compose.yml run as processes, started in {seconds:.0f} s")
         facts = play_elsewhere(
             cluster.api_urls,
             cluster.secrets,
-            settings,
+            load_settings(),
             KEPT,
             node_url=cluster.rpc_url,
             before_verifying=lambda: stop_api(cluster),
         )
-        step(f"done in {time.monotonic() - began:.0f} s; kept {KEPT}/evidence.json, policy.json and logs/")
+        facts["attacks"] = attack(cluster, facts)
+        facts["seconds"] = round(time.monotonic() - began, 1)
+        step(f"done in {facts['seconds']} s; kept {KEPT}/evidence.json, policy.json and logs/")
     finally:
         with console.status("stopping"):
             cluster.stop()
     return facts
+
+
+def attack(cluster: LocalCluster, facts: dict[str, Any]) -> dict[str, Any]:
+    """Both attacks, and what stands against them."""
+    position = int(facts["trade"]["position"])
+    console.print("[bold]Two attacks of a dishonest operator[/]")
+    with console.status("attacking"):
+        denied = forge_as_service(cluster, position)
+        with one_byte_changed(cluster, position) as (before, after):
+            code, found = check(cluster)
+        first = found["first_difference"]
+        if code != 1 or first is None or first["position"] != position:
+            raise DemoFailed(f"daicho check did not find the changed byte: {found}")
+        code, found = check(cluster)
+        if code:
+            raise DemoFailed(f"daicho check finds a difference where there is none: {found['differences'][:3]}")
+        refusal = rewrite(cluster, facts)
+    console.print(f"  an entry changed with the services' login: [green]✓ PostgreSQL: {escape(denied)}[/]")
+    console.print(
+        f"  one byte changed by the machine's owner ({before} → {after} JPY at position {position}): "
+        f"[green]✓ daicho check finds position {first['position']} in {first['part']}[/]"
+    )
+    console.print(f"  a rewritten history, offered to the contract: [green]✓ {escape(refusal)}[/]")
+    return {"denied": denied, "one_byte_found_at": first["position"], "rewrite_refused": refusal}
 
 
 def stop_api(cluster: LocalCluster) -> str:

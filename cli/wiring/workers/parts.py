@@ -187,9 +187,8 @@ class AnchorProjectorPart(ProjectorPart):
     """From the anchor book's entries to read models."""
 
     def _processor(self) -> tuple[Processor, str, str]:
-        # an anchor proves nothing against whoever runs the chain, and only the operator knows who that is
-        own_chains = [] if self._settings.chain_independent else [self._settings.chain_id]
-        return AnchorProjector(self._reads, own_chains), "anchors", origin_of(self._stores) + ORIGIN_SUFFIX
+        projector = AnchorProjector(self._reads, self._settings.own_chains)
+        return projector, "anchors", origin_of(self._stores) + ORIGIN_SUFFIX
 
 
 def origin_of(stores: PostgresStores) -> str:
