@@ -16,9 +16,10 @@ from functools import partial
 from typing import Final
 
 from streams.faults import Backoff, one_line
+from streams.feeds import Feed
 from streams.local import ENDED, FAILED, RUNNING, STOPPED, ProcessorStatus
 from streams.processor import ProcessorError
-from streams.relay_session import Feed, RelaySession
+from streams.relay_session import RelaySession
 from streams.topic_record import Format
 from streams.topics import TopicsRefused
 

@@ -4,10 +4,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Event
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
+from streams.feeds import Feed, items_at
 from streams.processor import ForkError, GapError, ProcessorError
 from streams.topic_partition import KafkaPartition, RecordsGone
 from streams.topic_reader import TAIL_RECORDS, TopicReader, highest
@@ -21,18 +22,6 @@ SAVE_SECONDS: Final = 1.0
 STALL_SECONDS: Final = 15.0
 FLUSH_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 5.0
-
-
-class Feed(Protocol):
-    """What is copied: `streams.local.EntryLog`, `streams.topic_checkpoints.CheckpointFeed`."""
-
-    def head(self) -> int:
-        """The last position, 0 when there is nothing."""
-        ...
-
-    def read(self, start: int, limit: int) -> Sequence[tuple[int, Any]]:
-        """At most `limit` items from position `start` on, ascending."""
-        ...
 
 
 class NotLeading(Exception):
@@ -89,9 +78,9 @@ class RelaySession:
         writer = self._open_writer()
         self._woken.clear()  # before looking: what comes in between is not lost
         self._take(writer)
-        if not self._ready and writer.has_room():
+        if len(self._ready) < READ_RECORDS:  # also while there is no room: what comes next is at hand then
             self._refill()
-        sendable = bool(self._ready) and writer.has_room(len(self._ready[0][1].value))
+        sendable = bool(self._ready) and writer.has_room(self._ready[0][1])
         if not writer.in_flight and monotonic() - self._looked_at > LOOK_SECONDS:
             self._look_at_end(writer)
         if sendable:
@@ -131,23 +120,12 @@ class RelaySession:
 
     def _require_ours(self, records: Sequence[TopicRecord]) -> None:
         """Every record is the store's."""
-        ours = self._ours({record.position for record in records})
+        items = items_at(self._feed, {record.position for record in records})
         for record in records:
-            leaf = ours.get(record.position, b"")
-            if leaf != record.leaf:
-                raise ForkError(f"{self._topic} position {record.position}", leaf, record.leaf)
-
-    def _ours(self, positions: set[int]) -> dict[int, bytes]:
-        """The store's leaf hashes at those of the positions that it has."""
-        found: dict[int, bytes] = {}
-        wanted = sorted(positions, reverse=True)
-        while wanted:
-            items = self._feed.read(wanted[-1], READ_RECORDS)
-            found |= {position: self._encode(position, item).leaf for position, item in items if position in positions}
-            reached = items[-1][0] if items else wanted[0]
-            while wanted and wanted[-1] <= reached:
-                wanted.pop()
-        return found
+            position = record.position
+            ours = self._encode(position, items[position]).leaf if position in items else b""
+            if ours != record.leaf:
+                raise ForkError(f"{self._topic} position {position}", ours, record.leaf)
 
     # -- on the way --------------------------------------------------------------------------------------------------
 
@@ -174,7 +152,7 @@ class RelaySession:
     def _send(self, writer: TopicWriter) -> None:
         """As much of what is ready as may be on its way. A crash here: the tail says what has arrived."""
         self._require_leader()
-        while self._ready and writer.has_room(len(self._ready[0][1].value)):
+        while self._ready and writer.has_room(self._ready[0][1]):
             position, wire = self._ready.popleft()
             writer.send(position, wire)
         writer.end_of_burst()

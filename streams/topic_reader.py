@@ -17,7 +17,7 @@ from streams.topic_partition import KafkaPartition, Partition, RecordsGone
 from streams.topic_record import Format, Raw, RecordRefused, TopicRecord
 
 READ_RECORDS: Final = 2_000
-TAIL_RECORDS: Final = 5_000  # the highest position is among the last so many: a relay has fewer on their way at once
+TAIL_RECORDS: Final = 2_500  # the highest position is among the last so many: a relay has fewer on their way at once
 _FIND_RECORDS: Final = 100
 _REMEMBERED: Final = 65_536  # leaf hashes, to tell repeats
 Known = Callable[[int], bytes]

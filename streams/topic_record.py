@@ -5,8 +5,10 @@ A CloudEvents 1.0 event in the binary mode of its Kafka binding, and two headers
 disagree with its bytes is not one that our relay wrote.
 """
 
+from binascii import hexlify
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, NoReturn, Protocol
 
 import msgspec
@@ -17,7 +19,8 @@ from streams.faults import printable
 from streams.processor import ProcessorError
 
 Headers = list[tuple[str, bytes]]
-_JSON: Final = b"application/json"
+_VERSION: Final = ("ce_specversion", b"1.0")
+_JSON: Final = ("content-type", b"application/json")
 _OURS: Final = ("ce_", "daicho-", "content-type")
 
 
@@ -95,8 +98,8 @@ class EntryRecords:
         if envelope.position != position:
             raise ValueError(f"the entry at position {position} says {envelope.position}")
         leaf = leaf_hash(item)
-        headers = _entry_headers(envelope, leaf)
-        return Wire(envelope.aggregate_id.encode(), item, headers, epoch_ms(envelope.recorded_at), leaf)
+        key = envelope.aggregate_id.encode()
+        return Wire(key, item, _entry_headers(envelope, key, leaf), epoch_ms(envelope.recorded_at), leaf)
 
     def decode(self, raw: Raw) -> TopicRecord:
         """Check, in this order, or raise RecordRefused.
@@ -119,10 +122,11 @@ class EntryRecords:
             refuse(raw, f"an entry of the log {envelope.log}, not of {self._origin}")
         if envelope.position < 1:  # 4
             refuse(raw, f"an entry at position {envelope.position}")
-        if raw.key != envelope.aggregate_id.encode():  # 5
+        key = envelope.aggregate_id.encode()
+        if raw.key != key:  # 5
             refuse(raw, "the key is not the entry's aggregate id")
         leaf = leaf_hash(value)
-        require_headers(raw, _entry_headers(envelope, leaf))  # 6
+        require_headers(raw, _entry_headers(envelope, key, leaf))  # 6
         return TopicRecord(envelope.position, value, raw.offset, leaf)
 
 
@@ -154,15 +158,27 @@ def refuse(raw: Raw, rule: str) -> NoReturn:
     raise RecordRefused(raw.topic, raw.offset, rule) from None
 
 
-def _entry_headers(entry: Envelope, leaf: bytes) -> Headers:
+def _entry_headers(entry: Envelope, key: bytes, leaf: bytes) -> Headers:
     return [
-        ("ce_specversion", b"1.0"),
+        _VERSION,
         ("ce_id", entry.id.encode()),
-        ("ce_source", entry.log.encode()),
-        ("ce_type", f"daicho.{entry.type}.v{entry.v}".encode()),
-        ("ce_subject", entry.aggregate_id.encode()),
+        _source(entry.log),
+        _type(entry.type, entry.v),
+        ("ce_subject", key),
         ("ce_time", entry.recorded_at.encode()),
-        ("content-type", _JSON),
+        _JSON,
         ("daicho-position", b"%d" % entry.position),
-        ("daicho-leaf", leaf.hex().encode()),
+        ("daicho-leaf", hexlify(leaf)),
     ]
+
+
+@lru_cache(maxsize=16)
+def _source(log: str) -> tuple[str, bytes]:
+    """Nearly always the same; asked for with each record."""
+    return ("ce_source", log.encode())
+
+
+@lru_cache(maxsize=256)
+def _type(name: str, version: int) -> tuple[str, bytes]:
+    """One of few; asked for with each record."""
+    return ("ce_type", f"daicho.{name}.v{version}".encode())

@@ -17,13 +17,16 @@ from kafka.errors import KafkaError
 from streams.faults import one_line
 from streams.topic_record import Wire
 
-MAX_IN_FLIGHT_RECORDS: Final = 4_096
-MAX_IN_FLIGHT_BYTES: Final = 16_777_216
-BATCH_BYTES: Final = 262_144  # below every topic's max.message.bytes; the largest entry with its headers fits
+BATCH_BYTES: Final = 524_288  # below every topic's max.message.bytes; the largest entry with its headers fits
+MAX_IN_FLIGHT_RECORDS: Final = 2_000
+# One batch on its way and one being filled: with a third in the queue every `send` would wake the producer's thread.
+MAX_IN_FLIGHT_BYTES: Final = 2 * BATCH_BYTES + BATCH_BYTES // 4
+_HEADERS_BYTES: Final = 450  # key, headers and framing of a record, roughly
 LINGER_MS: Final = 5
 REQUEST_TIMEOUT_MS: Final = 10_000
 RECONNECT_MS: Final = 500
 KILL_SECONDS: Final = 10.0
+_TELL_EVERY: Final = 64  # records; acknowledgements come a batch at a time
 
 
 class WriteFailed(Exception):
@@ -52,7 +55,7 @@ class TopicWriter:
         self.next_offset = next_offset
         self._topic, self._on_event = topic, on_event
         self._sent: deque[_Sent] = deque()
-        self._bytes, self._advanced = 0, monotonic()
+        self._bytes, self._number, self._advanced = 0, 0, monotonic()
         self._error: BaseException | None = None
         self._producer: Any = KafkaProducer(
             bootstrap_servers=bootstrap.split(","),
@@ -76,10 +79,11 @@ class TopicWriter:
         """Records sent and not yet acknowledged."""
         return len(self._sent)
 
-    def has_room(self, size_bytes: int = 0) -> bool:
-        """Whether a record of that size may be sent now. One is always let in when there is none."""
+    def has_room(self, wire: Wire) -> bool:
+        """Whether that record may be sent now. One is always let in when there is none."""
         if not self._sent:
             return True
+        size_bytes = len(wire.value) + _HEADERS_BYTES
         return len(self._sent) < MAX_IN_FLIGHT_RECORDS and self._bytes + size_bytes <= MAX_IN_FLIGHT_BYTES
 
     def send(self, position: int, wire: Wire) -> None:
@@ -96,13 +100,17 @@ class TopicWriter:
         except (KafkaError, ValueError) as error:
             raise WriteFailed(f"{self._topic} position {position}: {one_line(error)}") from error
         future.add_errback(self._fail)
-        self._sent.append(_Sent(position, leaf, len(value), future))
-        self._bytes += len(value)
+        self._number += 1
+        if self._number % _TELL_EVERY == 0:
+            future.add_callback(self._acknowledged)
+        size_bytes = len(value) + _HEADERS_BYTES
+        self._sent.append(_Sent(position, leaf, size_bytes, future))
+        self._bytes += size_bytes
 
     def end_of_burst(self) -> None:
         """Nothing more is sent for now: `on_event` is called when what was sent last is acknowledged."""
         if self._sent:
-            self._sent[-1].future.add_callback(lambda _: self._on_event())
+            self._sent[-1].future.add_callback(self._acknowledged)
 
     def collect(self) -> tuple[int, bytes] | None:
         """Position and leaf hash of the last record acknowledged since, or None. WriteFailed, TopicChanged."""
@@ -145,6 +153,9 @@ class TopicWriter:
             raise WriteFailed(f"{self._topic}: the old producer does not end")
         with suppress(KafkaError):
             self._producer.close(timeout=0)
+
+    def _acknowledged(self, _: object) -> None:
+        self._on_event()
 
     def _fail(self, error: BaseException) -> None:
         """In the producer's thread, before it sends another batch: nothing may follow what is not there."""
