@@ -13,7 +13,7 @@ SOURCES := domain storage merkle chain streams projections api cli contracts ben
 COVERAGE := --cov=domain --cov=merkle --cov=verifier/daicho_verify --cov-branch --cov-fail-under=100 \
 	--cov-report=term-missing:skip-covered
 
-.PHONY: help demo test lint format bench contracts clean
+.PHONY: help demo test lint format bench up down demo-cluster chaos contracts clean
 
 help:  ## show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,7 +23,7 @@ demo: $(RUN_STAMP)  ## play the whole story on this machine, then keep serving (
 
 test: $(DEV_STAMP) lint  ## run every check and every test
 	$(BIN)/python -m pytest tests/unit tests/contract $(COVERAGE) $(ARGS)
-	$(BIN)/python -m pytest tests/integration tests/e2e tests/faults $(ARGS)
+	$(BIN)/python -m pytest tests/integration tests/e2e tests/faults tests/cluster $(ARGS)
 
 lint: $(DEV_STAMP)  ## style, types and import rules
 	$(BIN)/ruff check .
@@ -37,6 +37,19 @@ format: $(DEV_STAMP)  ## rewrite the code in the house format
 
 bench: $(DEV_STAMP)  ## measure side by side and write build/bench.json
 	$(BIN)/python -m benchmarks $(ARGS)
+
+up:  ## start the cluster of docker-compose.yml in containers (docs/cluster.md)
+	@deploy/up.sh
+
+down:  ## stop the containers; what they have stored stays
+	@deploy/need-compose.sh
+	docker compose down
+
+demo-cluster: $(DEV_STAMP)  ## play the demo's story on Kafka, PostgreSQL and a chain, as docker-compose.yml says
+	@$(BIN)/python -m tests.cluster.demo $(ARGS)
+
+chaos: $(DEV_STAMP)  ## kill and pause everything of a cluster at random under load, then audit it (15 minutes)
+	@$(BIN)/python -m tests.cluster.chaos $(ARGS)
 
 contracts:  ## rebuild the contract's artefact (needs Node.js; only after a change of contracts/*.sol)
 	cd contracts && npm ci --ignore-scripts --no-audit --no-fund && node build.mjs
