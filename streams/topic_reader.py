@@ -179,7 +179,7 @@ class Cursor:
                 else:
                     self._repeat(raw, position, leaf, due)
         except BaseException:
-            for _ in records:
+            for _ in range(min(len(records), len(self._leaves))):
                 self._leaves.pop()
             raise
         self.due, self.offset = due, fetched[-1].offset + 1

@@ -3,8 +3,10 @@
 import asyncio
 import threading
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any, Self
 
 import psycopg
@@ -133,6 +135,33 @@ def fields_of(wire: Wire) -> dict[str, Any]:
 def wires(records: Sequence[Record]) -> list[Wire]:
     """The records as the relay writes them."""
     return [EntryRecords("").encode(position, entry) for position, entry in records]
+
+
+class MemoryPartition:
+    """A topic in memory: records at given offsets, handed over in pieces of at most `piece`."""
+
+    topic = "daicho.main.entries"
+
+    def __init__(self, raws: Sequence[Any], piece: int = 1_000, first: int = 0) -> None:
+        self.raws, self.piece, self.first = list(raws), piece, first
+        self.fetches = 0
+
+    def bounds(self) -> tuple[int, int]:
+        return self.first, max(self.first, self.raws[-1].offset + 1 if self.raws else 0)
+
+    def fetch(self, offset: int, limit: int) -> list[Any]:
+        self.fetches += 1
+        begin = bisect_left(self.raws, offset, key=lambda raw: raw.offset)
+        return self.raws[begin : begin + min(limit, self.piece)]
+
+    def close(self) -> None:
+        self.raws = []
+
+
+def raw(wire: Wire, offset: int, **changes: Any) -> Any:
+    """A record as Kafka's client hands it over."""
+    fields = {"topic": MemoryPartition.topic, "offset": offset, "key": wire.key, "value": wire.value}
+    return SimpleNamespace(**{**fields, "headers": list(wire.headers), **changes})
 
 
 class Saved:
