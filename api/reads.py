@@ -27,6 +27,7 @@ class Reads:
         self._settings = settings
         self._pool = ThreadPoolExecutor(settings.read_threads, "api-read")
         self._waiting = 0
+        self._errors = (*LedgerRecorder.DATABASE_ERRORS, *store.DATABASE_ERRORS)
 
     async def ask(self, question: Callable[[Any], T]) -> T:
         """The answer of `question(connection)`. Raises what it raises, StorageUnavailable, Overloaded."""
@@ -39,7 +40,7 @@ class Reads:
         self._waiting += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-        except LedgerRecorder.DATABASE_ERRORS as error:
+        except self._errors as error:
             raise StorageUnavailable("the database cannot be read for now", reason=type(error).__name__) from error
         finally:
             self._waiting -= 1

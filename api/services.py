@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from domain.commands import ClientBatch
 from domain.entry import Actor
@@ -37,7 +37,9 @@ class EntriesPort(Protocol):
 
 
 class ReadStorePort(Protocol):
-    """`projections.store.ReadStore`: a read connection for each thread."""
+    """`projections.store.ReadStore`: a read connection for each thread. Its connections raise `DATABASE_ERRORS`."""
+
+    DATABASE_ERRORS: ClassVar[tuple[type[BaseException], ...]]
 
     def reader(self) -> Any: ...
     def snapshot(self) -> AbstractContextManager[Any]: ...

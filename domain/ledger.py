@@ -144,7 +144,7 @@ class Ledger(Application[str]):
         answers: dict[int, Answer] = {}
         pending = list(range(len(orders)))
         for _ in range(MAX_SIGNING_ROUNDS):
-            refusals = await self.authorship.sign([orders[i] for i in pending])
+            refusals = await self._signed([orders[i] for i in pending])
             ready = [i for i, refusal in zip(pending, refusals, strict=True) if refusal is None]
             for i, refusal in zip(pending, refusals, strict=True):
                 if refusal is not None:
@@ -160,7 +160,7 @@ class Ledger(Application[str]):
         """Do commands all or none, each signed on its own."""
         answers: list[Answer] = []
         for _ in range(MAX_SIGNING_ROUNDS):
-            refusals = await self.authorship.sign(orders)
+            refusals = await self._signed(orders)
             if any(refusals):
                 answers = [
                     await self._repeat_or(order, refusal) if refusal else bulk_rejected()
@@ -209,12 +209,48 @@ class Ledger(Application[str]):
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
+    async def _signed(self, orders: Sequence[Order], *, preview: bool = False) -> list[DaichoError | None]:
+        """Sign each order; its refusal where it cannot be.
+
+        Where other processes write, too, a refusal may come from what the cache no longer has right: such orders are
+        looked at once more on what is stored now. (What the cache wrongly allows, the writer finds under its lock.)
+        """
+        await self.writer.warm(orders)
+        refusals = await self.authorship.sign(orders, preview=preview)
+        refused = [order for order, refusal in zip(orders, refusals, strict=True) if refusal is not None]
+        if self.writer.alone or not refused:
+            return refusals
+        await self._read_again(refused)
+        again = iter(await self.authorship.sign(refused, preview=preview))
+        return [None if refusal is None else next(again) for refusal in refusals]
+
+    async def _signed_batch(
+        self, orders: Sequence[Order], given: ClientBatch | None
+    ) -> tuple[Order | None, list[DaichoError | None]]:
+        """As `_signed`, for a batch signed once."""
+        await self.writer.warm(orders)
+        try:
+            first, refusals = await self.authorship.sign_batch(orders, given)
+            if self.writer.alone or not any(refusals):
+                return first, refusals
+        except DaichoError:
+            if self.writer.alone:
+                raise
+        await self._read_again(orders)
+        return await self.authorship.sign_batch(orders, given)
+
+    async def _read_again(self, orders: Sequence[Order]) -> None:
+        """Read what the orders name from the store, whatever the cache holds."""
+        for name in {name for order in orders for name in order.names()}:
+            self.cache.drop(name)
+        await self.writer.warm(orders)
+
     async def _batch_round(
         self, orders: Sequence[Order], mode: BulkMode, given: ClientBatch | None
     ) -> list[Answer | None]:
         """Sign and submit once; None for what must be signed again without the refused ones."""
         try:
-            first, refusals = await self.authorship.sign_batch(orders, given)
+            first, refusals = await self._signed_batch(orders, given)
         except DaichoError as refusal:
             return [refusal] * len(orders)
         answers: list[Answer | None] = list(refusals)
@@ -258,7 +294,7 @@ class Ledger(Application[str]):
 
     async def _preview(self, orders: Sequence[Order], mode: BulkMode) -> list[Answer | None]:
         """Decide new commands apart from the writer, as it would."""
-        refusals = await self.authorship.sign(orders, preview=True)
+        refusals = await self._signed(orders, preview=True)
         forced = {order.ref: refusal for order, refusal in zip(orders, refusals, strict=True) if refusal is not None}
         units = [Unit(list(orders))] if mode == "atomic" else [Unit([order]) for order in orders]
         taken = await self.writer.taken([key for order in orders for key in order.claims()])

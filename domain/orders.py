@@ -1,5 +1,6 @@
 """A command on its way: the order that asks, the unit that stands or falls together, the receipt that answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
@@ -57,6 +58,7 @@ class Order:
             found.append(self.signature.wallet)
         if self.actor.company:
             codes.append(self.actor.company)
+            found.append(wallet_id(self.actor.company, self.actor.subject))
         return found + [company_id(code) for code in codes if code]
 
     def creates(self) -> str | None:
@@ -141,6 +143,13 @@ class Writer(Protocol):
     Duties: one writer decides and commits; an answer is given only after the commit; a unit is stored whole or not at
     all; a lost answer is recognised by its command key. The three questions raise StorageUnavailable.
     """
+
+    @property
+    def alone(self) -> bool:
+        """True when no other process writes to the same store."""
+
+    async def warm(self, orders: Sequence[Order]) -> None:
+        """Read what the orders name into the cache, where reading it later would hold up everybody."""
 
     async def submit(self, units: list[Unit]) -> list[list[Answer]]:
         """Answers per unit and order, in order. Raises nothing: every refusal or trouble is an answer."""

@@ -14,6 +14,7 @@ what the orders name is read there before they are decided: the event loop waits
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
@@ -174,10 +175,19 @@ class GroupWriter:
         """The stored answer of a known command."""
         return await self._call(asyncio.get_running_loop(), self._entries.receipt, known)
 
+    @property
+    def alone(self) -> bool:
+        """True when no other process writes to the same store."""
+        return not self._recorder.WAITS
+
     async def warm(self, orders: Sequence[Order]) -> None:
-        """Read what the orders name in a thread, where reading may wait; otherwise it is read when it is needed."""
+        """Read what the orders name in a thread, where reading may wait; otherwise it is read when it is needed.
+
+        A store that cannot be read is found out by whoever needs what is missing.
+        """
         if self._recorder.WAITS and (ids := self._decider.unknown(orders)):
-            self._decider.keep(await asyncio.get_running_loop().run_in_executor(None, self._decider.read, ids))
+            with contextlib.suppress(StorageUnavailable):
+                self._decider.keep(await asyncio.get_running_loop().run_in_executor(None, self._decider.read, ids))
 
     def close(self) -> None:
         """Wait for the commit in work and stop. Whoever waits or comes later is answered StorageUnavailable."""

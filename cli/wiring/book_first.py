@@ -12,7 +12,8 @@ class BookFirst:
     def __init__(self, writer: GroupWriter, *, is_open: bool) -> None:
         self.refusal = None if is_open else LedgerReadOnly("the book is not opened yet", source="start")
         self._writer = writer
-        self.known, self.taken, self.receipt_of = writer.known, writer.taken, writer.receipt_of
+        self.known, self.taken, self.receipt_of, self.warm = writer.known, writer.taken, writer.receipt_of, writer.warm
+        self.alone = writer.alone
 
     async def submit(self, units: list[Unit]) -> list[list[Answer]]:
         """As the writer does it, or the refusal."""

@@ -118,6 +118,7 @@ class PostgresLedgerRecorder(Sealing, PostgresProcessRecorder):
             if self._connection is None:
                 raise psycopg.OperationalError("no transaction is open")
             self._connection.commit()
+            self._greatest = max(self._greatest, self.last_time[0])
         except psycopg.Error as error:
             self._abandon()
             raise unavailable(error) from error

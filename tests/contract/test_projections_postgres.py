@@ -1,4 +1,4 @@
-"""The read models in PostgreSQL are those in SQLite, row by row, answer by answer; faults of the server cost nothing."""
+"""The read models in PostgreSQL are those in SQLite, row by row, answer by answer; the server's faults cost nothing."""
 
 import random
 import threading

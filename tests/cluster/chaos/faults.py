@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import httpx
 
@@ -89,7 +90,7 @@ def longest_stalls(faults: Sequence[Fault], times: Sequence[float], until: float
     for fault in faults:
         window = (fault.began, min(until, fault.ended + AFTERMATH_SECONDS))
         inside = [window[0], *(moment for moment in times if window[0] <= moment <= window[1]), window[1]]
-        gap = max((later - earlier for earlier, later in zip(inside, inside[1:], strict=False)), default=0.0)
+        gap = max((later - earlier for earlier, later in pairwise(inside)), default=0.0)
         name = f"{fault.service} {fault.kind}"
         found[name] = max(found.get(name, 0.0), gap)
     return found

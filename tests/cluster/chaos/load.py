@@ -1,4 +1,4 @@
-"""Companies at work on a cluster: every command has a key of its own and is repeated, at any replica, until answered."""
+"""Companies at work on a cluster: every command has a key of its own and is repeated at any replica until answered."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ class Refused(AssertionError):
 
 
 class ChaosLoad:
-    """Several clients of four companies. `acknowledged` grows in the order of the answers; `answered_at` are its times."""
+    """Clients of four companies. `acknowledged` grows in the order of the answers; `answered_at` are their times."""
 
     def __init__(self, cluster: LocalCluster, seed: int, wanted_commands: int) -> None:
         self.acknowledged: list[Request] = []
@@ -54,6 +54,7 @@ class ChaosLoad:
         self._tokens = {code: token(cluster, code) for code in ("", *COMPANIES)}
         self._ids = IdSource()
         self._numbers = 0
+        self._seconds, self._began = 0.0, 0.0
         self._http = httpx.AsyncClient(timeout=REQUEST_SECONDS)
 
     async def sign_up(self) -> None:
@@ -64,8 +65,9 @@ class ChaosLoad:
             user = json.dumps({"user": f"clerk@{code}.example"}).encode()
             await self._until_answered(Request(code, f"user-{code}", "/v1/users", user))
 
-    async def run(self, clients: int = 8) -> None:
-        """Work until the wanted number of commands was asked for, and all are answered."""
+    async def run(self, seconds: float, clients: int = 8) -> None:
+        """Ask for the wanted number of commands, evenly over so many seconds, until all are answered."""
+        self._seconds, self._began = seconds, time.monotonic()
         async with asyncio.TaskGroup() as group:
             for place in range(clients):
                 group.create_task(self._work(place))
@@ -76,6 +78,9 @@ class ChaosLoad:
     async def _work(self, place: int) -> None:
         chance = random.Random(f"{self._seed} {place}")
         while self._asked < self._wanted:
+            if self._asked > self._wanted * (time.monotonic() - self._began) / self._seconds:
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
             if chance.random() < 0.3:
                 await self._bulk(chance)
             else:

@@ -1,6 +1,7 @@
 """The acknowledged commands once more, one after the other, on an embedded ledger of its own."""
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,15 +10,18 @@ from typing import Any
 import httpx
 
 from tests.cluster.chaos.load import COMPANIES, Request, post, read_answer
-from tests.faults.harness import Service, running
+from tests.faults.harness import Service, Zygote, child_environment, running
 
 
 def replayed(scratch: Path, requests: Sequence[Request]) -> tuple[list[bytes], dict[str, Any]]:
     """Every entry's bytes, and each company's balances, after the requests were done serially in this order."""
     from tests.cluster.chaos.audit import plain_balances
 
-    service = Service(scratch / "replay")
-    with running(service):
+    compiled = scratch / "compiled"
+    compiled.mkdir()
+    zygote = Zygote(child_environment(compiled))
+    service = Service(zygote, scratch / "replay")
+    with contextlib.closing(zygote), running(service):
         tokens = {code: service.token(code) for code in ("", *COMPANIES)}
         head = asyncio.run(_send(service.url, tokens, requests))
         balances = {}

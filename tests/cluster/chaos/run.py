@@ -31,7 +31,7 @@ class Outcome:
         kinds = Counter(f"{fault.service} {fault.kind}" for fault in self.faults)
         lines = [
             f"seed {self.seed}: {self.commands:,} commands in {self.seconds:.0f} s, {len(self.faults)} faults",
-            f"entries {self.verdict.entries:,}, lost {self.verdict.lost}, doubled {self.verdict.doubled}, "
+            f"entries {self.verdict.entries:,}, lost {self.verdict.lost}, doubled {self.verdict.doubled}",
             f"repeats in the topic {self.verdict.repeats_in_topic}, trades replayed equal {self.verdict.trades:,}",
             f"{'fault':28}{'times':>6}{'answers stood still':>22}{'log stood still':>18}",
         ]
@@ -77,7 +77,7 @@ async def _broken(
     breaking, watching = asyncio.create_task(chaos.run(ending)), asyncio.create_task(flow.watch(ending))
     try:
         async with asyncio.timeout(seconds + ANSWER_SECONDS):
-            await load.run()
+            await load.run(seconds)
     finally:
         ending.set()
         await asyncio.gather(breaking, watching, return_exceptions=True)
