@@ -1,14 +1,16 @@
 """Due work is done by one worker at a time, never lost, and only the worker that holds it may report."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from domain.errors import StorageUnavailable
 from domain.ledger import Ledger
-from storage.due_work import DueWork, LeaseLost, Work
+from storage.due_work import DueWork, DueWorkStore, LeaseLost, Work
+from storage.postgres.due_work import PostgresDueWork
+from tests.postgres_server import TestDatabase
 
 NOW = 1_795_000_000.0
 KIND = "anchor"
@@ -19,52 +21,63 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "work.db"
 
 
-@pytest.fixture
-def work(path: Path) -> Iterator[DueWork]:
-    opened = DueWork(path)
-    yield opened
-    opened.close()
+@pytest.fixture(params=["sqlite", "postgres"])
+def reopen(request: pytest.FixtureRequest, path: Path) -> Iterator[Callable[[], DueWorkStore]]:
+    """Opens the same due work, anew at each call, as another process does."""
+    opened: list[DueWorkStore] = []
+    database = request.getfixturevalue("database") if request.param == "postgres" else None
+
+    def open_work() -> DueWorkStore:
+        opened.append(PostgresDueWork(database.writer) if database else DueWork(path))
+        return opened[-1]
+
+    yield open_work
+    for each in opened:
+        each.close()
 
 
 @pytest.fixture
-def other(path: Path, work: DueWork) -> Iterator[DueWork]:
-    """The same file, opened by somebody else."""
-    opened = DueWork(path)
-    yield opened
-    opened.close()
+def work(reopen: Callable[[], DueWorkStore]) -> DueWorkStore:
+    return reopen()
+
+
+@pytest.fixture
+def other(reopen: Callable[[], DueWorkStore], work: DueWorkStore) -> DueWorkStore:
+    """The same work, opened by somebody else."""
+    return reopen()
 
 
 def piece(key: str, due_at: float = NOW, kind: str = KIND) -> Work:
     return Work(kind, key, "{}", due_at)
 
 
-def keys(work: DueWork, owner: str = "one", now: float = NOW, limit: int = 10, seconds: float = 30.0) -> list[str]:
+def keys(work: DueWorkStore, owner: str = "one", now: float = NOW, limit: int = 10, seconds: float = 30.0) -> list[str]:
     return [lease.key for lease in work.lease(KIND, owner, seconds, now, limit)]
 
 
 # ---- putting
 
 
-def test_the_same_key_is_stored_once(work: DueWork) -> None:
+def test_the_same_key_is_stored_once(work: DueWorkStore) -> None:
     assert work.put(piece("a"), piece("b")) == 2
     assert work.put(piece("a", NOW + 9), piece("c")) == 1
     assert keys(work) == ["a", "b", "c"]
 
 
-def test_a_key_may_come_again_once_its_work_is_done(work: DueWork) -> None:
+def test_a_key_may_come_again_once_its_work_is_done(work: DueWorkStore) -> None:
     work.put(piece("a"))
     work.done(*work.lease(KIND, "one", 30, NOW))
     assert work.put(piece("a")) == 1
 
 
-def test_payloads_and_keys_come_back_as_they_were(work: DueWork) -> None:
+def test_payloads_and_keys_come_back_as_they_were(work: DueWorkStore) -> None:
     odd = Work(KIND, "緑茶 'x' \"y\" \\ 1", '{"note":"50% \\u0000 緑茶"}', NOW - 0.125)
     work.put(odd)
     lease = work.lease(KIND, "one", 30, NOW)[0]
     assert (lease.kind, lease.key, lease.payload, lease.due_at) == (odd.kind, odd.key, odd.payload, odd.due_at)
 
 
-def test_work_and_position_are_stored_together_or_not_at_all(work: DueWork, other: DueWork) -> None:
+def test_work_and_position_are_stored_together_or_not_at_all(work: DueWorkStore, other: DueWorkStore) -> None:
     def crash() -> None:
         with work.transaction() as transaction:
             transaction.put(piece("a"))
@@ -85,7 +98,7 @@ def test_work_and_position_are_stored_together_or_not_at_all(work: DueWork, othe
 # ---- leases
 
 
-def test_work_is_leased_when_it_is_due_earliest_first(work: DueWork) -> None:
+def test_work_is_leased_when_it_is_due_earliest_first(work: DueWorkStore) -> None:
     work.put(piece("late", NOW + 5), piece("second", NOW - 1), piece("first", NOW - 2), piece("x", NOW, kind="other"))
     assert keys(work, limit=1) == ["first"]
     assert keys(work) == ["second"]
@@ -93,12 +106,12 @@ def test_work_is_leased_when_it_is_due_earliest_first(work: DueWork) -> None:
     assert keys(work, now=NOW + 5) == ["late"]
 
 
-def test_two_owners_never_hold_the_same_work(work: DueWork, other: DueWork) -> None:
+def test_two_owners_never_hold_the_same_work(work: DueWorkStore, other: DueWorkStore) -> None:
     work.put(*(piece(f"k{i:03}") for i in range(200)))
     taken: dict[str, list[str]] = {"one": [], "two": []}
     begin = threading.Barrier(2)
 
-    def take(store: DueWork, owner: str) -> None:
+    def take(store: DueWorkStore, owner: str) -> None:
         begin.wait()
         while leases := store.lease(KIND, owner, 30, NOW, 3):
             taken[owner] += [lease.key for lease in leases]
@@ -111,7 +124,7 @@ def test_two_owners_never_hold_the_same_work(work: DueWork, other: DueWork) -> N
     assert sorted(taken["one"] + taken["two"]) == [f"k{i:03}" for i in range(200)]
 
 
-def test_a_lease_that_ran_out_is_taken_over(work: DueWork, other: DueWork) -> None:
+def test_a_lease_that_ran_out_is_taken_over(work: DueWorkStore, other: DueWorkStore) -> None:
     work.put(piece("a"))
     assert keys(work, "one", seconds=30) == ["a"]
     assert keys(other, "two", now=NOW + 29.9) == []
@@ -122,7 +135,9 @@ def test_a_lease_that_ran_out_is_taken_over(work: DueWork, other: DueWork) -> No
 
 @pytest.mark.parametrize("report", ["done", "retry", "again", "extend"])
 @pytest.mark.parametrize("owner", ["two", "one"], ids=["by another", "by a later self"])
-def test_a_worker_that_was_overtaken_cannot_report(work: DueWork, other: DueWork, report: str, owner: str) -> None:
+def test_a_worker_that_was_overtaken_cannot_report(
+    work: DueWorkStore, other: DueWorkStore, report: str, owner: str
+) -> None:
     work.put(piece("a"))
     late = work.lease(KIND, "one", 30, NOW)
     current = other.lease(KIND, owner, 30, NOW + 31)[0]
@@ -140,14 +155,16 @@ def test_a_worker_that_was_overtaken_cannot_report(work: DueWork, other: DueWork
         reports[report]()
 
 
-def test_a_late_worker_that_was_not_overtaken_may_still_report(work: DueWork) -> None:
+def test_a_late_worker_that_was_not_overtaken_may_still_report(work: DueWorkStore) -> None:
     work.put(piece("a"))
     late = work.lease(KIND, "one", 1, NOW)
     work.done(*late)
     assert work.next_at(KIND) is None
 
 
-def test_of_several_pieces_reported_at_once_none_counts_when_one_was_lost(work: DueWork, other: DueWork) -> None:
+def test_of_several_pieces_reported_at_once_none_counts_when_one_was_lost(
+    work: DueWorkStore, other: DueWorkStore
+) -> None:
     work.put(piece("a"), piece("b"))
     first, second = work.lease(KIND, "one", 30, NOW, 2)
     work.extend([first], 300, NOW)
@@ -157,7 +174,7 @@ def test_of_several_pieces_reported_at_once_none_counts_when_one_was_lost(work: 
     assert {row.key for row in work.rows(NOW)} == {"a", "b"}
 
 
-def test_an_extended_lease_holds_longer(work: DueWork, other: DueWork) -> None:
+def test_an_extended_lease_holds_longer(work: DueWorkStore, other: DueWorkStore) -> None:
     work.put(piece("a"))
     leases = work.lease(KIND, "one", 30, NOW)
     work.extend(leases, 30, NOW + 20)
@@ -165,7 +182,7 @@ def test_an_extended_lease_holds_longer(work: DueWork, other: DueWork) -> None:
     assert keys(other, "two", now=NOW + 50) == ["a"]
 
 
-def test_leases_of_a_process_that_is_gone_can_be_ended_at_once(work: DueWork, other: DueWork) -> None:
+def test_leases_of_a_process_that_is_gone_can_be_ended_at_once(work: DueWorkStore, other: DueWorkStore) -> None:
     work.put(piece("a"))
     gone = work.lease(KIND, "gone", 3600, NOW)
     assert other.release("other kind") == 0
@@ -178,7 +195,7 @@ def test_leases_of_a_process_that_is_gone_can_be_ended_at_once(work: DueWork, ot
 # ---- failing
 
 
-def test_failed_work_waits_and_keeps_its_reason(work: DueWork) -> None:
+def test_failed_work_waits_and_keeps_its_reason(work: DueWorkStore) -> None:
     work.put(piece("a"))
     work.retry(*work.lease(KIND, "one", 30, NOW), error="node away", due_at=NOW + 4)
     assert keys(work, now=NOW + 3) == []
@@ -187,7 +204,7 @@ def test_failed_work_waits_and_keeps_its_reason(work: DueWork) -> None:
     assert (lease.attempts, lease.last_error) == (2, "node away")
 
 
-def test_work_that_is_merely_not_over_forgets_its_failures(work: DueWork) -> None:
+def test_work_that_is_merely_not_over_forgets_its_failures(work: DueWorkStore) -> None:
     work.put(piece("a"))
     work.retry(*work.lease(KIND, "one", 30, NOW), error="node away", due_at=NOW)
     work.again(*work.lease(KIND, "one", 30, NOW), due_at=NOW + 1)
@@ -195,7 +212,7 @@ def test_work_that_is_merely_not_over_forgets_its_failures(work: DueWork) -> Non
     assert (lease.attempts, lease.last_error) == (1, "")
 
 
-def test_work_that_failed_too_often_is_dead_and_seen_until_it_is_revived(work: DueWork) -> None:
+def test_work_that_failed_too_often_is_dead_and_seen_until_it_is_revived(work: DueWorkStore) -> None:
     work.put(piece("a"))
     for attempt in (1, 2, 3):
         dead = work.retry(*work.lease(KIND, "one", 30, NOW), error=f"no {attempt}", due_at=NOW, max_attempts=3)
@@ -209,13 +226,13 @@ def test_work_that_failed_too_often_is_dead_and_seen_until_it_is_revived(work: D
     assert keys(work) == ["a"]
 
 
-def test_a_worker_that_vanishes_again_and_again_is_counted(work: DueWork) -> None:
+def test_a_worker_that_vanishes_again_and_again_is_counted(work: DueWorkStore) -> None:
     work.put(piece("a"))
     for attempt in range(1, 5):
         assert work.lease(KIND, "one", 1, NOW + 2 * attempt)[0].attempts == attempt
 
 
-def test_an_endless_error_text_is_cut(work: DueWork) -> None:
+def test_an_endless_error_text_is_cut(work: DueWorkStore) -> None:
     work.put(piece("a"))
     work.retry(*work.lease(KIND, "one", 30, NOW), error="x" * 100_000, due_at=NOW)
     assert len(work.rows(NOW)[0].last_error) <= 500
@@ -224,7 +241,7 @@ def test_an_endless_error_text_is_cut(work: DueWork) -> None:
 # ---- planning
 
 
-def test_work_that_nobody_has_begun_can_be_found_and_hastened(work: DueWork) -> None:
+def test_work_that_nobody_has_begun_can_be_found_and_hastened(work: DueWorkStore) -> None:
     work.put(piece("later", NOW + 50), piece("soon", NOW + 10))
     with work.transaction() as transaction:
         assert transaction.untouched(KIND) == "soon"
@@ -239,15 +256,15 @@ def test_work_that_nobody_has_begun_can_be_found_and_hastened(work: DueWork) -> 
 # ---- disk
 
 
-def test_work_survives_its_process(path: Path, work: DueWork) -> None:
+def test_work_survives_its_process(reopen: Callable[[], DueWorkStore], work: DueWorkStore) -> None:
     work.put(piece("a"), piece("b"))
     work.done(*work.lease(KIND, "one", 30, NOW))
-    again = DueWork(path)
+    again = reopen()
     assert [row.key for row in again.rows(NOW)] == ["b"]
-    again.close()
 
 
-def test_a_database_that_refuses_is_our_trouble(work: DueWork) -> None:
+def test_a_database_that_refuses_is_our_trouble(path: Path) -> None:
+    work = DueWork(path)
     work.close()
     for call in (lambda: work.put(piece("a")), lambda: work.lease(KIND, "one", 1, NOW), lambda: work.rows(NOW)):
         with pytest.raises(StorageUnavailable):
@@ -266,3 +283,12 @@ def test_due_work_lies_beside_the_events_in_one_file(tmp_path: Path) -> None:
     ledger.recorder.rollback()
     work.close()
     ledger.close()
+
+
+def test_new_work_in_postgresql_wakes_whoever_listens(database: TestDatabase) -> None:
+    work = PostgresDueWork(database.writer)
+    with database.reader.connect("listen") as listener:
+        listener.execute('LISTEN "daicho_main.work"')
+        work.put(piece("a"))
+        assert next(listener.notifies(timeout=10)).channel == "daicho_main.work"
+    work.close()

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ from storage.log_store import (
     SqliteLogStore,
     StoredCheckpoint,
 )
+from storage.postgres.log_store import PostgresLogStore
+from tests.postgres_server import TestDatabase
 
 LEAVES = leaf_hashes(b"%d" % number for number in range(3000))
 
@@ -30,20 +33,21 @@ def checkpoint(size: int, root: bytes = b"r" * 32) -> StoredCheckpoint:
     return StoredCheckpoint(size, root, b"note %d" % size, "2026-11-22T05:02:32.000000Z")
 
 
-@pytest.fixture(params=[SqliteLogStore])
-def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], SqliteLogStore]:
+@pytest.fixture(params=["sqlite", "postgres"])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]:
     """Opens the same store, anew at each call, as a restart does."""
-    opened: list[SqliteLogStore] = []
+    opened: list[Any] = []
+    database = request.getfixturevalue("database") if request.param == "postgres" else None
 
-    def open_store() -> SqliteLogStore:
-        opened.append(request.param(tmp_path / "log.db"))
+    def open_store() -> Any:
+        opened.append(PostgresLogStore(database.writer) if database else SqliteLogStore(tmp_path / "log.db"))
         return opened[-1]
 
     request.addfinalizer(lambda: [store.close() for store in opened])  # noqa: PT021 - a closure over what was opened
     return open_store
 
 
-def test_a_new_store_is_at_the_beginning(reopen: Callable[[], SqliteLogStore]) -> None:
+def test_a_new_store_is_at_the_beginning(reopen: Callable[[], Any]) -> None:
     store = reopen()
     assert store.position() == (0, b"")
     assert b"".join(store.load()) == b""
@@ -52,9 +56,7 @@ def test_a_new_store_is_at_the_beginning(reopen: Callable[[], SqliteLogStore]) -
 
 
 @pytest.mark.parametrize("batch", [1, 100, 255, 256, 257, 600, 3000])
-def test_what_was_appended_is_there_after_a_restart_in_whatever_batches(
-    reopen: Callable[[], SqliteLogStore], batch: int
-) -> None:
+def test_what_was_appended_is_there_after_a_restart_in_whatever_batches(reopen: Callable[[], Any], batch: int) -> None:
     store = reopen()
     for start in range(0, 700 if batch == 1 else 3000, batch):
         store.append(start + 1, hashes(start, start + batch))
@@ -64,7 +66,7 @@ def test_what_was_appended_is_there_after_a_restart_in_whatever_batches(
     assert b"".join(again.load()) == hashes(0, end)
 
 
-def test_a_gap_or_a_repeat_is_refused_and_changes_nothing(reopen: Callable[[], SqliteLogStore]) -> None:
+def test_a_gap_or_a_repeat_is_refused_and_changes_nothing(reopen: Callable[[], Any]) -> None:
     store = reopen()
     store.append(1, hashes(0, 300))
     for first in (0, 1, 300, 302):
@@ -77,7 +79,7 @@ def test_a_gap_or_a_repeat_is_refused_and_changes_nothing(reopen: Callable[[], S
     assert b"".join(reopen().load()) == hashes(0, 300)
 
 
-def test_a_second_writer_on_the_same_log_fails_loudly(reopen: Callable[[], SqliteLogStore]) -> None:
+def test_a_second_writer_on_the_same_log_fails_loudly(reopen: Callable[[], Any]) -> None:
     first, second = reopen(), reopen()
     first.append(1, hashes(0, 10))
     with pytest.raises(LogConflictError):
@@ -87,7 +89,7 @@ def test_a_second_writer_on_the_same_log_fails_loudly(reopen: Callable[[], Sqlit
         second.add_checkpoint(0, checkpoint(9))
 
 
-def test_two_heads_of_equal_size_are_never_stored(reopen: Callable[[], SqliteLogStore]) -> None:
+def test_two_heads_of_equal_size_are_never_stored(reopen: Callable[[], Any]) -> None:
     store = reopen()
     store.append(1, hashes(0, 10))
     store.add_checkpoint(0, checkpoint(10))
@@ -98,7 +100,7 @@ def test_two_heads_of_equal_size_are_never_stored(reopen: Callable[[], SqliteLog
     assert store.last_checkpoint() == checkpoint(10)
 
 
-def test_a_head_only_grows_and_never_beyond_what_is_stored(reopen: Callable[[], SqliteLogStore]) -> None:
+def test_a_head_only_grows_and_never_beyond_what_is_stored(reopen: Callable[[], Any]) -> None:
     store = reopen()
     store.append(1, hashes(0, 10))
     store.add_checkpoint(0, checkpoint(8))
@@ -109,7 +111,7 @@ def test_a_head_only_grows_and_never_beyond_what_is_stored(reopen: Callable[[], 
     assert reopen().last_checkpoint() == checkpoint(10)
 
 
-def test_a_size_is_covered_by_the_smallest_head_that_reaches_it(reopen: Callable[[], SqliteLogStore]) -> None:
+def test_a_size_is_covered_by_the_smallest_head_that_reaches_it(reopen: Callable[[], Any]) -> None:
     store = reopen()
     store.append(1, hashes(0, 100))
     for previous, size in ((0, 10), (10, 20), (20, 100)):
@@ -121,7 +123,7 @@ def test_a_size_is_covered_by_the_smallest_head_that_reaches_it(reopen: Callable
     assert store.checkpoint_at_least(101) is None
 
 
-def test_a_load_in_progress_is_not_disturbed_by_an_append(reopen: Callable[[], SqliteLogStore]) -> None:
+def test_a_load_in_progress_is_not_disturbed_by_an_append(reopen: Callable[[], Any]) -> None:
     store = reopen()
     for start in range(0, 2000, 500):
         store.append(start + 1, hashes(start, start + 500))
@@ -131,7 +133,7 @@ def test_a_load_in_progress_is_not_disturbed_by_an_append(reopen: Callable[[], S
     assert loaded + b"".join(chunks) == hashes(0, 2000)
 
 
-def test_readers_in_other_threads_see_only_whole_batches(reopen: Callable[[], SqliteLogStore]) -> None:
+def test_readers_in_other_threads_see_only_whole_batches(reopen: Callable[[], Any]) -> None:
     store = reopen()
     wrong: list[object] = []
     done = threading.Event()
@@ -229,4 +231,55 @@ def test_commits_are_synced_to_disk_before_they_are_answered(tmp_path: Path) -> 
     store = SqliteLogStore(tmp_path / "log.db")
     assert store._writer.execute("PRAGMA synchronous").fetchone()[0] == 2
     assert store._writer.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    store.close()
+
+
+def test_a_follower_reads_only_what_is_new(reopen: Callable[[], Any]) -> None:
+    store = reopen()
+    store.append(1, hashes(0, 700))
+    for size in (0, 1, 255, 256, 257, 512, 699, 700):
+        assert b"".join(store.load_from(size)) == hashes(size, 700)
+
+
+# ---- PostgreSQL alone
+
+DAMAGES = {
+    "missing": "DELETE FROM tile WHERE number = 1",
+    "short": "UPDATE tile SET hashes = substr(hashes, 1, 31) WHERE number = 1",
+    "too many": "INSERT INTO tile VALUES (9, 'x')",
+    "another last hash": "UPDATE reached SET leaf = 'x'",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_in_postgresql_is_found_at_load_and_names_the_tile(database: TestDatabase, damage: str) -> None:
+    store = PostgresLogStore(database.writer)
+    store.append(1, hashes(0, 700))
+    with database.owner.connect("damage") as owner:
+        owner.execute(DAMAGES[damage])
+    with pytest.raises(LogDamagedError, match="tile"):
+        b"".join(store.load())
+    store.close()
+
+
+def test_a_session_ended_between_two_writes_costs_one_failure(database: TestDatabase) -> None:
+    store = PostgresLogStore(database.writer)
+    store.append(1, hashes(0, 10))
+    with database.owner.connect("fault") as owner:
+        owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '% log'")
+    with pytest.raises(LogUnavailableError):
+        store.append(11, hashes(10, 20))
+    store.append(11, hashes(10, 20))
+    assert b"".join(store.load()) == hashes(0, 20)
+    store.close()
+
+
+def test_a_stored_checkpoint_wakes_whoever_listens(database: TestDatabase) -> None:
+    store = PostgresLogStore(database.writer)
+    store.append(1, hashes(0, 10))
+    with database.reader.connect("listen") as listener:
+        listener.execute('LISTEN "daicho_main.checkpoints"')
+        store.add_checkpoint(0, checkpoint(7))
+        (told,) = listener.notifies(timeout=10, stop_after=1)
+    assert told.payload == "7"
     store.close()
