@@ -123,6 +123,9 @@ class Relay:
         if self._state != RUNNING:
             logger.info("%s goes on from position %d", self.name, self._position)
             self._state, self._error = RUNNING, ""
+        if session.trouble != self._error:
+            self._error = session.trouble
+            logger.warning("%s: %s", self.name, self._error or "the position is saved again")
 
     def _failed(self, error: BaseException, state: str) -> None:
         reason = one_line(error)

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.faults import one_line
 from streams.feeds import Feed, items_at
 from streams.processor import ForkError, GapError, ProcessorError
 from streams.topic_partition import KafkaPartition, RecordsGone
@@ -31,7 +32,8 @@ class NotLeading(Exception):
 class RelaySession:
     """`begin`, then `step` again and again, `finish` at a good end, `end` always. Whatever it raises ends it.
 
-    `position` is the last one known to be in the topic, `head` the last one known to be in the store.
+    `position` is the last one known to be in the topic, `head` the last one known to be in the store; `trouble` is what
+    does not work, though copying goes on.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class RelaySession:
         still_leader: Callable[[], bool],
         woken: Event,
     ) -> None:
-        self.position, self.head = 0, 0
+        self.position, self.head, self.trouble = 0, 0, ""
         self._bootstrap, self._topic, self._format, self._feed = bootstrap, topic, records, feed
         self._save, self._still_leader, self._woken = save, still_leader, woken
         self._leaf, self._saved, self._saved_at = b"", 0, 0.0
@@ -134,11 +136,19 @@ class RelaySession:
         if acknowledged is not None:
             self.position, self._leaf = acknowledged
             self._looked_at = monotonic()
-        due = not writer.in_flight or monotonic() - self._saved_at > SAVE_SECONDS
-        if self.position != self._saved and due:
-            # After a crash before this the saved position is too low, and nothing follows from it: the tail decides.
+        waited = monotonic() - self._saved_at > SAVE_SECONDS
+        if self.position != self._saved and (waited or not (writer.in_flight or self.trouble)):
+            self._save_position()
+
+    def _save_position(self) -> None:
+        """After a crash before this, or a failure, the saved position is too low; nothing follows from it."""
+        self._saved_at = monotonic()
+        try:
             self._save(self.position, self._leaf)
-            self._saved, self._saved_at = self.position, monotonic()
+        except Exception as error:  # noqa: BLE001 the tail of the topic decides: copying goes on
+            self.trouble = f"the position is not saved: {one_line(error)}"
+        else:
+            self._saved, self.trouble = self.position, ""
 
     def _refill(self) -> None:
         for position, item in self._feed.read(self._sent + 1, READ_RECORDS):

@@ -231,6 +231,10 @@ class Load:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """No more."""
         self._ending.set()
         self._thread.join()
 
