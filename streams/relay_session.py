@@ -79,7 +79,7 @@ class RelaySession:
         """Take acknowledgements and send what there is, or wait for either."""
         writer = self._open_writer()
         self._woken.clear()  # before looking: what comes in between is not lost
-        self._take(writer)
+        moved = self._take(writer)
         if len(self._ready) < READ_RECORDS:  # also while there is no room: what comes next is at hand then
             self._refill()
         sendable = bool(self._ready) and writer.has_room(self._ready[0][1])
@@ -89,7 +89,7 @@ class RelaySession:
             self._send(writer)
         elif writer.stalled_seconds() > STALL_SECONDS:
             raise WriteFailed(f"{self._topic}: nothing was acknowledged for {STALL_SECONDS:.0f} s")
-        else:
+        elif not moved:  # else it is told first
             self._woken.wait(SAFETY_POLL_SECONDS)
 
     def finish(self) -> None:
@@ -131,7 +131,8 @@ class RelaySession:
 
     # -- on the way --------------------------------------------------------------------------------------------------
 
-    def _take(self, writer: TopicWriter) -> None:
+    def _take(self, writer: TopicWriter) -> bool:
+        """What was acknowledged since; whether anything was."""
         acknowledged = writer.collect()
         if acknowledged is not None:
             self.position, self._leaf = acknowledged
@@ -139,6 +140,7 @@ class RelaySession:
         waited = monotonic() - self._saved_at > SAVE_SECONDS
         if self.position != self._saved and (waited or not (writer.in_flight or self.trouble)):
             self._save_position()
+        return acknowledged is not None
 
     def _save_position(self) -> None:
         """After a crash before this, or a failure, the saved position is too low; nothing follows from it."""
