@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Final, cast
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
@@ -74,15 +75,30 @@ class _States(Collector):
         self._services = services
 
     def collect(self) -> Iterator[Metric]:
-        services = self._services
-        yield _gauge("daicho_tree_size", "Leaves in the published log", services.log_view.size)
-        yield _gauge("daicho_head_position", "Last position of the event store", services.entries.head())
-        yield _gauge("daicho_visible_position", "Last position that the read models show", services.board.position)
-        yield from self._processors()
-        with services.read_store.snapshot() as connection:
+        """What can be told: while the database is away, all that does not lie there."""
+        yield _gauge("daicho_ready", "1 when traffic is welcome, 0 when /readyz says why not", self._ready())
+        away: tuple[type[BaseException], ...] = (DaichoError, *self._services.read_store.DATABASE_ERRORS)
+        for part in (self._published, self._written, self._processors, self._anchors):
+            with suppress(*away):
+                yield from list(part())
+
+    def _published(self) -> Iterator[Metric]:
+        yield _gauge("daicho_tree_size", "Leaves in the published log", self._services.log_view.size)
+        yield _gauge(
+            "daicho_visible_position", "Last position that the read models show", self._services.board.position
+        )
+
+    def _written(self) -> Iterator[Metric]:
+        yield _gauge("daicho_head_position", "Last position of the event store", self._services.entries.head())
+
+    def _anchors(self) -> Iterator[Metric]:
+        with self._services.read_store.snapshot() as connection:
             latest = anchors.latest_anchor(connection, "mined", "final")
             pending = anchors.latest_anchor(connection, "pending")
         yield from _anchored(latest, pending)
+
+    def _ready(self) -> float:
+        return 0.0 if self._services.health.readiness() else 1.0
 
     def _processors(self) -> Iterator[Metric]:
         lag = GaugeMetricFamily("daicho_processor_lag_entries", "Entries still to be processed", labels=["processor"])

@@ -21,6 +21,7 @@ from streams.own_thread import OwnThread
 LEASE_SECONDS: Final = 30.0
 MAX_LEASES: Final = 1_000
 LONGEST_SLEEP_SECONDS: Final = 60.0
+LONGEST_STORAGE_RETRY_SECONDS: Final = 3.0
 STOP_TIMEOUT_SECONDS: Final = 30.0
 logger = logging.getLogger("daicho.executors")
 
@@ -110,7 +111,7 @@ class Executor:
 
     async def _run(self) -> None:
         thread = OwnThread(f"executor-{self.kind}")
-        storage_backoff = Backoff()
+        storage_backoff = Backoff(0.1, LONGEST_STORAGE_RETRY_SECONDS)
         released = not self.sole
         while not self._stopping:
             self._woken.clear()

@@ -16,6 +16,7 @@ from streams.own_thread import OwnThread
 from streams.processor import ProcessorError
 
 INTERVAL_SECONDS: Final = 1.0
+LONGEST_RETRY_SECONDS: Final = 3.0  # of what a restarted database costs, this is the most
 NAME: Final = "publisher"
 _NEVER_PASSES: Final = (ProcessorError, LogConflictError, LogDamagedError)
 logger = logging.getLogger("daicho.streams")
@@ -48,7 +49,7 @@ class Publisher:
         self._sequencer, self._interval = sequencer, interval_seconds
         self._name = name
         self._thread = OwnThread(name)
-        self._backoff = Backoff(interval_seconds)
+        self._backoff = Backoff(interval_seconds, max(interval_seconds, LONGEST_RETRY_SECONDS))
         self._stopping = False
         self._woken = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -32,7 +32,7 @@ def serve(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("kafka").setLevel(logging.ERROR)  # a cluster's API asks it once, before the ledger opens
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # a cluster's API asks it before the ledger opens
     import uvloop
 
     uvloop.run(run(settings))

@@ -31,8 +31,10 @@ def stream(name: Name, *, metrics_port: int | None = None, log_level: str | None
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
-    for noisy in ("httpx", "kafka", "aiokafka", "faust", "mode"):
+    for noisy in ("httpx", "faust", "mode"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    for noisy in ("kafka", "aiokafka"):  # in an outage, hundreds of lines about what our own say once
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     from cli.wiring.workers.parts import run_part
 
     return asyncio.run(run_part(settings, name))

@@ -156,7 +156,7 @@ class Health:
     the traffic elsewhere.
     """
 
-    NEEDED: Final = frozenset({"sequencer", "projector", "publisher"})
+    NEEDED: Final = frozenset({"sequencer", "projector", "publisher", "log-follower"})
 
     def __init__(self, ledger: LedgerSide, streams: Following, children: Callable[[], Sequence[ChildProcess]]) -> None:
         self._ledger = ledger

@@ -4,6 +4,7 @@ Its owner prepares the schema; services read and write rows, analysts read. Ever
 listens, by a trigger on `progress`, so no writer can forget it.
 """
 
+import select
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -103,10 +104,12 @@ class PostgresConnection:
         return self._connected().execute(statement)
 
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
-        if self._connection is None or self._connection.closed:
-            if self._inside:
+        if self._inside:
+            if self._connection is None or self._connection.closed:
                 self._inside = False
                 raise psycopg.OperationalError("the connection was lost inside a transaction")
+        elif self._connection is None or not usable(self._connection):
+            self.close()
             self._connection = psycopg.connect(self._conninfo, autocommit=True)
         return self._connection
 
@@ -214,6 +217,23 @@ def create_schema(connection: psycopg.Connection[Any], book: str, schema: str) -
     tables = sql.SQL("GRANT {} ON ALL TABLES IN SCHEMA {} TO {}")
     connection.execute(tables.format(sql.SQL("SELECT, INSERT, UPDATE, DELETE"), name, writer))
     connection.execute(tables.format(sql.SQL("SELECT"), name, reader))
+
+
+def usable(connection: psycopg.Connection[Any]) -> bool:
+    """False for an idle connection whose server has gone away meanwhile, found out without asking it.
+
+    An idle server has nothing to say but notices and its end; so the first read after its restart is not lost.
+    """
+    if connection.closed:
+        return False
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    while poller.poll(0):
+        try:
+            connection.pgconn.consume_input()
+        except psycopg.Error:
+            return False
+    return connection.pgconn.status == psycopg.pq.ConnStatus.OK
 
 
 def unavailable(error: psycopg.Error) -> StorageUnavailable:

@@ -5,6 +5,7 @@ transaction loses its lock to the others instead of holding them up.
 """
 
 import re
+import select
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -133,7 +134,8 @@ class Session:
             self._drop()
 
     def _connected(self) -> psycopg.Connection[Row]:
-        if self._connection is None or self._connection.closed:
+        if self._connection is None or not usable(self._connection):
+            self._drop()
             self._connection = self.database.connect(self._purpose)
         return self._connection
 
@@ -167,6 +169,23 @@ class MarkedCursor:
     def executemany(self, statement: str, rows: Sequence[Sequence[object]], /) -> None:
         """Run one statement for every row."""
         self._cursor.executemany(statement.replace("?", "%s"), rows)
+
+
+def usable(connection: psycopg.Connection[Row]) -> bool:
+    """False for an idle connection whose server has gone away meanwhile, found out without asking it.
+
+    An idle server has nothing to say but notices and its end; so the first call after its restart is not lost.
+    """
+    if connection.closed:
+        return False
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    while poller.poll(0):
+        try:
+            connection.pgconn.consume_input()
+        except psycopg.Error:
+            return False
+    return connection.pgconn.status == psycopg.pq.ConnStatus.OK
 
 
 def unavailable(error: BaseException) -> StorageUnavailable:

@@ -13,7 +13,7 @@ from domain.errors import StorageUnavailable
 from domain.orders import KnownCommand, Receipt
 from storage.entry_log import StoredRow
 from storage.postgres.claims import ClaimQueries
-from storage.postgres.database import Database, Row, unavailable
+from storage.postgres.database import Database, Row, unavailable, usable
 
 MAX_CONNECTIONS: Final = 8
 WAIT_SECONDS: Final = 10.0
@@ -109,8 +109,10 @@ class PostgresEntryLog:
         except Empty:
             raise StorageUnavailable("the database cannot be read for now", reason="all connections are busy") from None
         try:
-            if connection is None or connection.closed:
+            if connection is not None and not usable(connection):
+                connection.close()
                 connection = None
+            if connection is None:
                 connection = self._database.connect("read")
             with connection.cursor() as cursor:
                 yield cursor

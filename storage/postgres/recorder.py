@@ -20,7 +20,7 @@ from domain.errors import LedgerReadOnly, StorageUnavailable
 from domain.orders import KnownCommand
 from storage.claims import ClaimRow
 from storage.postgres.claims import ClaimQueries
-from storage.postgres.database import Database, Row, unavailable
+from storage.postgres.database import Database, Row, unavailable, usable
 from storage.sealing import EventRow, Sealing
 
 RESOLVE_ATTEMPTS: Final = 3
@@ -165,7 +165,8 @@ class PostgresLedgerRecorder(Sealing, PostgresProcessRecorder):
         return self.database
 
     def _connected(self) -> psycopg.Connection[Row]:
-        if self._connection is None or self._connection.closed:
+        if self._connection is None or not usable(self._connection):
+            self._drop_connection()
             self._connection = self._attached().connect(self.LOCK, autocommit=False)
         return self._connection
 

@@ -10,13 +10,13 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from cli.settings import Settings
 from cli.wiring.postgres_stores import service_database
 from storage.postgres.leader import Leadership
-from storage.postgres.migrate import check_schema
+from storage.postgres.migrate import SchemaError, check_schema
 from storage.postgres.processor_status import ProcessorStatusTable
 from streams import topics
 from streams.faults import Backoff, one_line
@@ -64,10 +64,10 @@ class Worker:
         """Until SIGTERM, SIGINT or the loss of the leadership. The exit code; raises SchemaError, TopicsRefused."""
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, self._ending.set)
-        await asyncio.to_thread(check_schema, self.database)
         if self.settings.metrics_port is not None:
             self._metrics.serve(self.settings.metrics_host, self.settings.metrics_port)
-        await self._check_topics()
+        await self._check("the database", lambda: check_schema(self.database))
+        await self._check("Kafka", lambda: topics.require(self.settings.kafka_bootstrap, self.settings.book))
         try:
             if not await self._lead():
                 return EXIT_STOPPED
@@ -81,16 +81,16 @@ class Worker:
             self._thread.close()
             self._metrics.close()
 
-    async def _check_topics(self) -> None:
-        """Refuse to start on topics that would lose something; wait for a Kafka that is away."""
-        backoff, said = Backoff(0.2, 5.0), ""
+    async def _check(self, what: str, check: Callable[[], None]) -> None:
+        """Refuse to start on a schema or topics that are not what they must be; wait for what is away."""
+        backoff, said = Backoff(0.2, 2.0), ""
         while not self._ending.is_set():
             try:
-                await asyncio.to_thread(topics.require, self.settings.kafka_bootstrap, self.settings.book)
-            except topics.TopicsRefused:
+                await asyncio.to_thread(check)
+            except (SchemaError, topics.TopicsRefused):
                 raise
-            except Exception as error:  # noqa: BLE001 Kafka may come later than its workers
-                said = self._say(said, f"Kafka does not answer yet: {one_line(error)}")
+            except Exception as error:  # noqa: BLE001 both may come later than their workers
+                said = self._say(said, f"{what} does not answer yet: {one_line(error)}")
                 await self._pause(backoff.failed())
             else:
                 return
@@ -121,9 +121,9 @@ class Worker:
         return EXIT_STOPPED
 
     async def _report(self, part: Part) -> None:
-        rows = list(part.status())
-        self._metrics.show(rows)
         try:
+            rows = list(part.status())  # some of it lies in the database
+            self._metrics.show(rows)
             for row in rows:
                 await self._thread.run(lambda row=row: self._tell(row))  # type: ignore[misc]
         except Exception as error:  # noqa: BLE001 the report is for people, the work goes on without it
