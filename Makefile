@@ -13,7 +13,7 @@ SOURCES := domain storage merkle chain streams projections api cli contracts ben
 COVERAGE := --cov=domain --cov=merkle --cov=verifier/daicho_verify --cov-branch --cov-fail-under=100 \
 	--cov-report=term-missing:skip-covered
 
-.PHONY: help demo test lint format bench up down demo-cluster chaos contracts clean
+.PHONY: help demo test lint format bench up down demo-cluster chaos mutants contracts clean
 
 help:  ## show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ demo-cluster: $(DEV_STAMP)  ## play the demo's story on Kafka, PostgreSQL and a 
 
 chaos: $(DEV_STAMP)  ## kill and pause everything of a cluster at random under load, then audit it (15 minutes)
 	@$(BIN)/python -m tests.cluster.chaos $(ARGS)
+
+mutants: $(DEV_STAMP)  ## take one safeguard after the other away, in a copy, and show which test notices
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 contracts:  ## rebuild the contract's artefact (needs Node.js; only after a change of contracts/*.sol)
 	cd contracts && npm ci --ignore-scripts --no-audit --no-fund && node build.mjs

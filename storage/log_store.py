@@ -1,7 +1,7 @@
 """The truth about the log on disk: leaf hashes in tiles of 256, their position, every signed checkpoint."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
@@ -191,6 +191,21 @@ class SqliteLogStore:
             )
             # A crash before this commit leaves a signature that nobody saw: the next publish signs again.
             # A crash after it leaves a head that is not shown yet: the next start or publish shows it.
+
+    def restore_checkpoints(self, found: Sequence[StoredCheckpoint]) -> int:
+        """Store checkpoints that were lost, of any size up to the position, whatever later ones there are; how many.
+
+        The caller has verified each against the tree.
+        """
+        with self._transaction() as writer:
+            (position,) = writer.execute("SELECT position FROM reached").fetchone()
+            if any(each.size > position for each in found):
+                raise LogStoreError(f"log store: a checkpoint beyond position {position}")
+            before = writer.total_changes
+            rows = [(each.size, each.root, each.note, each.signed_at) for each in found]
+            writer.executemany("INSERT OR IGNORE INTO checkpoints VALUES (?, ?, ?, ?)", rows)
+            # A crash before this commit leaves the log without them: the restoration is run again.
+            return writer.total_changes - before
 
     def _checkpoint(self, which: str, *bound: int) -> StoredCheckpoint | None:
         row = self._read_one(f"SELECT size, root, note, signed_at FROM checkpoints {which}", *bound)

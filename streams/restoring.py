@@ -42,8 +42,7 @@ class LogTarget(Protocol):
     def position(self) -> tuple[int, bytes]: ...
     def append(self, first_position: int, leaf_hashes: bytes) -> None: ...
     def load(self) -> Iterator[bytes]: ...
-    def last_checkpoint(self) -> StoredCheckpoint | None: ...
-    def add_checkpoint(self, previous_size: int, checkpoint: StoredCheckpoint) -> None: ...
+    def restore_checkpoints(self, found: Sequence[StoredCheckpoint]) -> int: ...
 
 
 class RestoredLog(NamedTuple):
@@ -99,9 +98,7 @@ def restore_checkpoints(
     """
     envelope = decode_envelope(first_entry)
     key = parse_verifier_key(msgspec.json.decode(envelope.data, type=BookOpened).log_key)
-    last = log.last_checkpoint()
-    size, added = last.size if last else 0, 0
-    for checkpoint in sorted(found, key=lambda each: each.size):
+    for checkpoint in found:
         try:
             said = open_checkpoint(checkpoint.note, envelope.log, [key])
         except (NoteError, CheckpointError) as error:
@@ -109,9 +106,7 @@ def restore_checkpoints(
         ours = tree.root(said.size) if said.size <= tree.size else b""
         if ours != said.root:
             raise ForkError(f"checkpoint {said.size}, the entries end at {tree.size}", ours, said.root)
-        if said.size > size:
-            log.add_checkpoint(size, checkpoint)
-            size, added = said.size, added + 1
+    added = log.restore_checkpoints(sorted(found, key=lambda each: each.size))
     return RestoredLog(tree.size, tree.root(tree.size) if tree.size else b"", added)
 
 

@@ -1,6 +1,6 @@
 """The truth about the log in PostgreSQL: leaf hashes in tiles of 256, their position, every signed checkpoint."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -129,6 +129,25 @@ class PostgresLogStore:
             cursor.execute("SELECT pg_notify(%s, %s)", (channel, str(checkpoint.size)))
             # A crash before the commit leaves a signature that nobody saw: the next publish signs again. A crash after
             # it leaves a head that is not shown yet: the next start or publish shows it.
+
+    def restore_checkpoints(self, found: Sequence[StoredCheckpoint]) -> int:
+        """Store checkpoints that were lost, of any size up to the position, whatever later ones there are; how many.
+
+        The caller has verified each against the tree.
+        """
+        restored = 0
+        with self._transaction() as cursor:
+            position = self._reached(cursor)
+            if any(each.size > position for each in found):
+                raise LogStoreError(f"log store: a checkpoint beyond position {position}")
+            for each in found:
+                cursor.execute(
+                    "INSERT INTO checkpoints VALUES (%s, %s, %s, %s) ON CONFLICT (size) DO NOTHING",
+                    (each.size, each.root, each.note, each.signed_at),
+                )
+                restored += cursor.rowcount
+            # A crash before the commit leaves the log without them: the restoration is run again.
+        return restored
 
     @staticmethod
     def _reached(cursor: psycopg.Cursor[Row]) -> int:

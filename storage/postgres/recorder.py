@@ -81,8 +81,8 @@ class PostgresLedgerRecorder(Sealing, PostgresProcessRecorder):
         self._select_state = sql.SQL("SELECT state FROM {events} WHERE notification_id = %s").format(**names)
         self._insert_rows = sql.SQL(
             "INSERT INTO {events} (notification_id, originator_id, originator_version, topic, state)"
-            " SELECT * FROM unnest(%b::bigint[], %b::text[], %b::bigint[], %b::text[], %b::bytea[])"
-        ).format(**names)
+            " SELECT * FROM unnest(%b::bigint[], %b::text[]::{ids}[], %b::bigint[], %b::text[], %b::bytea[])"
+        ).format(ids=sql.Identifier(datastore.originator_id_type), **names)
         self._insert_claims = sql.SQL(
             "INSERT INTO {claims} (key, position, body, count)"
             " SELECT * FROM unnest(%b::text[], %b::bigint[], %b::text[], %b::bigint[])"

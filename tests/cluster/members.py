@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ class Program:
         self.process_options: dict[str, Any] = {}
         self.log_file = folder / "logs" / f"{container.name}.log"
         self._process: psutil.Popen | None = None
+        self._starting = threading.Lock()
 
     def command(self) -> list[str]:
         """The main process's command line."""
@@ -63,9 +65,12 @@ class Program:
 
     def start(self) -> None:
         """Start, or start again with what its volumes hold; returns at once. Nothing where it runs already."""
-        self.held = False
-        if self.running:
-            return
+        with self._starting:  # a test and the restart policy may both think that it is time
+            self.held = False
+            if not self.running:
+                self._start()
+
+    def _start(self) -> None:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
         self.prepare()
         with self.log_file.open("ab") as log:

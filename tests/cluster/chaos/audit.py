@@ -8,6 +8,7 @@
 
 import asyncio
 import json
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,8 +62,11 @@ class ChaosAudit:
         headers = {"authorization": f"Bearer {token(self._cluster, COMPANIES[0])}"}
 
         async def wait() -> None:
-            async with httpx.AsyncClient(timeout=10.0) as http, asyncio.timeout(REST_SECONDS):
+            deadline = time.monotonic() + REST_SECONDS
+            rows: list[dict[str, Any]] = []
+            async with httpx.AsyncClient(timeout=10.0) as http:
                 while True:
+                    assert time.monotonic() < deadline, f"no rest within {REST_SECONDS:.0f} s: {rows}"
                     try:
                         await http.post(f"{self._cluster.api_urls[0]}/v1/anchors:now", headers=headers)
                         answers = [(await http.get(f"{url}/readyz")).json() for url in self._cluster.api_urls]
