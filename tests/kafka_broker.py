@@ -82,6 +82,7 @@ class KafkaBroker:
         self.port, self._controller_port = free_port(), free_port()
         self._settings = {**SETTINGS, **{name.replace("_", "."): value for name, value in settings.items()}}
         self._process: subprocess.Popen[bytes] | None = None
+        self._watcher: subprocess.Popen[bytes] | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -107,6 +108,7 @@ class KafkaBroker:
                 start_new_session=True,
                 cwd=self.base,
             )
+        self._watch(self._process.pid)
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
             if answers(self.port):
@@ -118,6 +120,7 @@ class KafkaBroker:
     def kill9(self) -> None:
         """Kill it at once; what was acknowledged is in the page cache and survives."""
         if self._process is not None:
+            self._unwatch()
             self._process.kill()
             self._process.wait()
             self._process = None
@@ -130,6 +133,7 @@ class KafkaBroker:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill9()
+            self._unwatch()
             self._process = None
 
     def pause(self) -> None:
@@ -158,6 +162,18 @@ class KafkaBroker:
 
     def __exit__(self, *_: object) -> None:
         self.remove()
+
+    def _watch(self, broker: int) -> None:
+        """End the broker with this process, however that ends: a run that is killed must leave no broker behind."""
+        command = ["sh", "-c", 'read _; kill -9 "$0"; rm -rf "$1"', str(broker), str(self.base)]
+        self._watcher = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, cwd="/")
+
+    def _unwatch(self) -> None:
+        if self._watcher is not None and self._watcher.stdin is not None:
+            self._watcher.kill()
+            self._watcher.wait()
+            self._watcher.stdin.close()
+            self._watcher = None
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
