@@ -35,7 +35,7 @@ def rebuild_from_kafka(settings: Settings, stores: Stores, progressed: restoring
         anchors = TopicLog(TopicReader(partition, EntryRecords(origin + ORIGIN_SUFFIX)))
         anchors_added = _restore_events(stores, "anchors", anchors, progressed)
     log = _restore_log(settings, stores, origin, first[0][1], progressed)
-    projected = _restore_reads(stores, progressed)
+    projected = _restore_reads(settings, stores, progressed)
     return {
         "origin": origin,
         "size": log.size,
@@ -85,10 +85,10 @@ def _checkpoints(settings: Settings, origin: str) -> Sequence[StoredCheckpoint]:
     return list(found.values())
 
 
-def _restore_reads(stores: Stores, progressed: restoring.Progressed) -> int:
+def _restore_reads(settings: Settings, stores: Stores, progressed: restoring.Progressed) -> int:
     entries, anchors, reads = stores.entries(), stores.anchor_entries(), stores.reads()
     try:
-        restoring.restore_projection(anchors, AnchorProjector(reads), progressed)
+        restoring.restore_projection(anchors, AnchorProjector(reads, settings.own_chains), progressed)
         return restoring.restore_projection(entries, Projector(reads), progressed)
     finally:
         for store in (entries, anchors, reads):
