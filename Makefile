@@ -46,7 +46,7 @@ down:  ## stop the containers; what they have stored stays
 	docker compose down
 
 demo-cluster: $(DEV_STAMP)  ## play the demo's story on Kafka, PostgreSQL and a chain, as docker-compose.yml says
-	@$(BIN)/python -m tests.cluster.demo $(ARGS)
+	@$(BIN)/python -W ignore -m tests.cluster.demo $(ARGS)
 
 chaos: $(DEV_STAMP)  ## kill and pause everything of a cluster at random under load, then audit it (15 minutes)
 	@$(BIN)/python -m tests.cluster.chaos $(ARGS)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.markup import escape
 
 from cli.demo.elsewhere import play_elsewhere
@@ -35,6 +36,9 @@ def main(arguments: list[str]) -> int:
     console.rule("Daicho: the same ledger on a cluster")
     try:
         facts = play(LocalCluster(folder, variables={"DAICHO_LOG_LEVEL": "info"}))
+    except (pytest.skip.Exception, pytest.fail.Exception) as missing:
+        console.print(escaped(str(missing)), style="bold red", markup=False)
+        return 2
     except (DemoFailed, ClusterError) as failed:
         for line in str(failed).splitlines():
             console.print(escaped(line), style="bold red", markup=False)
@@ -48,7 +52,9 @@ def main(arguments: list[str]) -> int:
 def play(cluster: LocalCluster) -> dict[str, Any]:
     """Start the cluster, play, attack it, stop it; what was learned."""
     began = time.monotonic()
-    with console.status("starting Kafka, PostgreSQL, the chain, then the ledger's processes"):
+    with console.status(
+        "starting Kafka, PostgreSQL, the chain (the first run fetches them), then the ledger's processes"
+    ):
         cluster.start()
     try:
         seconds = time.monotonic() - began
