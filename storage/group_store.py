@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
-from domain.orders import KnownCommand
+from domain.orders import KnownCommand, Receipt
 from storage.claims import ClaimRow
 from storage.sealing import EventRow
 
@@ -60,3 +60,16 @@ class GroupStore(Protocol):
 
         Raises StorageUnavailable when that cannot be found out.
         """
+
+
+class Entries(Protocol):
+    """What the writer reads of what is stored. Raises StorageUnavailable."""
+
+    def known_commands(self, keys: Sequence[str]) -> dict[str, KnownCommand]:
+        """The stored commands among these key hashes."""
+
+    def taken_claims(self, claims: Sequence[str]) -> set[str]:
+        """Those of the claims that are stored."""
+
+    def receipt(self, known: KnownCommand) -> Receipt:
+        """The answer that a known command was given."""

@@ -30,7 +30,7 @@ from domain.entry import CommandRef
 from domain.errors import DaichoError, EntryTooLarge, Overloaded, StorageUnavailable
 from domain.orders import Answer, Decided, KnownCommand, Line, Order, Receipt, Unit
 from storage.claims import ClaimRow, claim_rows, command_row
-from storage.group_store import GroupStore
+from storage.group_store import Entries, GroupStore
 from storage.sealing import EventRow
 from storage.sqlite_recorder import unavailable
 
@@ -39,19 +39,6 @@ MAX_WAITING_ORDERS: Final = 20_000
 MAX_ROUNDS: Final = 8
 T = TypeVar("T")
 logger = logging.getLogger("daicho.writer")
-
-
-class Entries(Protocol):
-    """What the writer reads of what is stored. Raises StorageUnavailable."""
-
-    def known_commands(self, keys: Sequence[str]) -> dict[str, KnownCommand]:
-        """The stored commands among these key hashes."""
-
-    def taken_claims(self, claims: Sequence[str]) -> set[str]:
-        """Those of the claims that are stored."""
-
-    def receipt(self, known: KnownCommand) -> Receipt:
-        """The answer that a known command was given."""
 
 
 class Decider(Protocol):
@@ -234,7 +221,7 @@ class GroupWriter:
         return work(*arguments)
 
     async def _step(self, loop: asyncio.AbstractEventLoop, work: Callable[..., T], *arguments: Any) -> T:
-        """A step of the open transaction: as `_call`, in the one thread that the transaction belongs to."""
+        """A step of the open transaction: as `_call`, in the thread that it belongs to."""
         if self._recorder.WAITS:
             return await loop.run_in_executor(self._thread, partial(work, *arguments))
         return work(*arguments)
