@@ -14,11 +14,12 @@ from merkle.hashing import leaf_hash
 from merkle.notes import Ed25519Signer, join_note
 from storage.log_store import SqliteLogStore
 from storage.postgres.entry_log import PostgresEntryLog
-from streams import topics
+from streams import topic_writer, topics
 from streams.local import ENDED, FAILED, RUNNING, STOPPED
 from streams.relay import Relay
 from streams.topic_checkpoints import CheckpointFeed, CheckpointRecords
 from streams.topic_record import EntryRecords
+from streams.topic_writer import TopicWriter, WriteFailed
 from streams.topics import topic_name
 from tests.entry_factory import ORIGIN, EntryFactory, Record
 from tests.kafka_broker import KafkaBroker, NamedBroker, new_name
@@ -376,6 +377,41 @@ def test_whoever_writes_into_the_topic_beside_an_idle_relay_is_noticed_before_th
         store_entries(database, records[10:])
         relay.wake(20)
     assert len(read_raw(broker.bootstrap, topic)) == 11
+
+
+def test_whoever_writes_into_the_topic_beside_a_busy_relay_is_noticed_at_the_next_acknowledgement(
+    broker: Broker, topic: str, database: TestDatabase, store: PostgresEntryLog
+) -> None:
+    def append(made: Sequence[Record]) -> None:
+        store_entries(database, made)
+        relay.wake(made[-1][0])
+
+    with running(broker.bootstrap, topic, store) as relay, Load(append, EntryFactory()):
+        reaches(relay, 200)
+        send_raw(broker.bootstrap, topic, [{"key": b"k", "value": b"hello"}])
+        stops(relay, "not an entry")
+
+
+def test_a_producer_ends_before_anything_follows_what_was_refused(
+    broker: Broker, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic_writer, "BATCH_BYTES", 2_000)
+    factory, told = EntryFactory(), threading.Event()
+    records = make_entries(30, factory=factory)
+    records.append(factory.add("Trade", "a", "TradeNoteAdded", {"text": "x" * 60_000}))
+    records += make_entries(30, factory=factory)
+    _limit(broker, topic, "20000")
+    writer = TopicWriter(broker.bootstrap, topic, 0, told.set)
+    for (position, _), wire in zip(records, wires(records), strict=True):
+        writer.send(position, wire)
+    wait_for(lambda: not _producers(topic), "the producer goes on")
+    with pytest.raises(WriteFailed, match="MessageSizeTooLarge"):
+        writer.collect()
+    with pytest.raises(WriteFailed, match="MessageSizeTooLarge"):
+        writer.send(62, wires(records)[0])
+    writer.kill()
+    assert told.is_set()
+    assert read_entries(broker.bootstrap, topic) == records[:30]
 
 
 def test_nothing_follows_a_record_that_the_broker_refuses_for_good(
