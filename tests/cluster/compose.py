@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
 SERVICE_KEYS = {
     "build", "cap_drop", "command", "depends_on", "deploy", "entrypoint", "environment", "healthcheck", "image", "init",
-    "labels", "logging", "network_mode", "networks", "ports", "profiles", "read_only", "restart", "secrets",
-    "security_opt", "shm_size", "stop_grace_period", "tmpfs", "user", "volumes",
+    "labels", "logging", "network_mode", "networks", "ports", "profiles", "pull_policy", "read_only", "restart",
+    "secrets", "security_opt", "shm_size", "stop_grace_period", "tmpfs", "user", "volumes",
 }  # fmt: skip
 HEALTH_KEYS = {"test", "interval", "timeout", "retries", "start_period", "start_interval", "disable"}
 TOP_KEYS = {"name", "services", "networks", "volumes", "secrets"}

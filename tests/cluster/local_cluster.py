@@ -33,6 +33,14 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 60.0
 SETTLED_SECONDS = 10.0
 WATCH_SECONDS = 0.1
+# when this process is gone, however it ended: kill what has the cluster's folder in its environment, delete the folder
+LAST_WILL = """
+read _
+for process in /proc/[0-9]*; do
+    grep -qsF "$0" "$process/environ" && kill -9 "${process#/proc/}"
+done
+rm -rf "$0"
+"""
 
 
 class LocalCluster:
@@ -64,11 +72,14 @@ class LocalCluster:
         self.members: dict[str, Program] = {}
         self._watching = threading.Event()
         self._watcher: threading.Thread | None = None
+        self._last_will: subprocess.Popen[bytes] | None = None
 
     # -- life of the whole --------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
         """Make the secrets, then start wave by wave until every health check has passed. Raises ClusterError."""
+        command = ["sh", "-c", LAST_WILL, str(self.base)]
+        self._last_will = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, cwd="/")
         try:
             self._make_secrets()
             made = [member_of(each, self.translation, self.folder) for each in self.translation.containers]
@@ -89,6 +100,11 @@ class LocalCluster:
             self._watcher.join()
         for wave in reversed(self._waves):
             self._together([member for member in self.members.values() if member.container.service in wave], stopped)
+        if self._last_will is not None and self._last_will.stdin is not None:
+            self._last_will.kill()
+            self._last_will.wait()
+            self._last_will.stdin.close()
+            self._last_will = None
         shutil.rmtree(self.base, ignore_errors=True)
 
     def __enter__(self) -> Self:

@@ -149,6 +149,14 @@ def test_whoever_needs_the_chain_and_nobody_else_reaches_it() -> None:
 def test_prometheus_reaches_everything_that_it_asks() -> None:
     asked = {s.name for s in ALL if "metrics" in s.raw.get("networks", [])} - WATCHERS
     assert asked == {s.name for s in OURS} - {"init", "secrets"}
+    own = set(PROJECT.services["prometheus"].raw["networks"])
+    for name in asked:  # by a second one it would find every container twice
+        assert own & set(PROJECT.services[name].raw["networks"]) == {"metrics"}, name
+
+
+def test_our_image_is_built_once_and_never_fetched() -> None:
+    assert [service.name for service in ALL if "build" in service.raw] == ["init"]
+    assert {service.raw.get("pull_policy") for service in OURS} == {"never"}
 
 
 @pytest.mark.parametrize("service", OURS, ids=lambda service: service.name)

@@ -4,12 +4,15 @@ import itertools
 import json
 import re
 import stat
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 import yaml
@@ -272,6 +275,24 @@ def test_what_to_do_about_an_alert_is_written_down() -> None:
         for rule in group["rules"]:
             assert f"`{rule['alert']}`" in page, rule["alert"]
             assert rule["annotations"]["summary"]
+
+
+def test_a_run_that_is_killed_leaves_no_process_and_no_folder_behind(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from tests.cluster.local_cluster import LocalCluster\n"
+        "cluster = LocalCluster(Path(sys.argv[1]), only=frozenset({'kafka', 'postgres', 'evm'})).start()\n"
+        "print(cluster.base, *(member.pid for member in cluster.members.values()), flush=True); time.sleep(600)"
+    )
+    run = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    base, *pids = run.stdout.readline().split()
+    assert len(pids) == 3
+    assert all(psutil.pid_exists(int(pid)) for pid in pids)
+    run.kill()
+    run.wait()
+    run.stdout.close()
+    until(lambda: not any(psutil.pid_exists(int(pid)) for pid in pids), "the processes are gone")
+    until(lambda: not Path(base).exists(), "the folder is gone")
 
 
 def test_every_process_ends_well_when_it_is_asked_to(cluster: LocalCluster) -> None:
