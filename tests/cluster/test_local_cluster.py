@@ -17,6 +17,7 @@ import psycopg
 import pytest
 import yaml
 
+from api.errors import RULES, problem_name
 from cli.demo.service import Person
 from cli.settings import Settings
 from tests.cluster.attacks import check, forge_as_service
@@ -234,6 +235,18 @@ def test_every_metric_of_rules_and_dashboard_is_there(cluster: LocalCluster) -> 
     missing = {where: metric_names(query) - names for where, query in queries().items()}
     assert {where: left for where, left in missing.items() if left} == {}
     assert all(metric_names(query) for query in queries().values())
+
+
+def test_the_problems_that_a_rule_names_are_those_of_the_api() -> None:
+    known = {problem_name(kind) for kind in RULES}
+    named = [
+        name
+        for query in queries().values()
+        for text in re.findall(r'outcome!?=~?"([^"]*)"', query)
+        for name in text.split("|")
+    ]
+    assert set(named) - {"done", "repeated"} <= known
+    assert "storage-unavailable" in named
 
 
 def test_prometheus_asks_every_process_of_ours_at_the_port_where_it_answers(cluster: LocalCluster) -> None:
