@@ -64,8 +64,9 @@ class RelaySession:
         self._require_leader()
         partition = KafkaPartition(self._bootstrap, self._topic, answer_seconds=ANSWER_SECONDS)
         self._reader = TopicReader(partition, self._format)
-        records = self._reader.last_records(TAIL_RECORDS)
         first, end = self._reader.bounds()
+        records = self._reader.last_records(TAIL_RECORDS)
+        self._look_at_end(end)  # else something would lie unseen between them and what is sent
         self._require_whole(records, first)
         self._require_ours(records)
         last = highest(records)
@@ -73,7 +74,6 @@ class RelaySession:
             self.position, self._leaf, self._sent = last.position, last.leaf, last.position
         self.head = max(self._feed.head(), self.position)
         self._writer = TopicWriter(self._bootstrap, self._topic, end, self._woken.set)
-        self._looked_at = monotonic()
 
     def step(self) -> None:
         """Take acknowledgements and send what there is, or wait for either."""
@@ -84,7 +84,7 @@ class RelaySession:
             self._refill()
         sendable = bool(self._ready) and writer.has_room(self._ready[0][1])
         if not writer.in_flight and monotonic() - self._looked_at > LOOK_SECONDS:
-            self._look_at_end(writer)
+            self._look_at_end(writer.next_offset)
         if sendable:
             self._send(writer)
         elif writer.stalled_seconds() > STALL_SECONDS:
@@ -169,12 +169,12 @@ class RelaySession:
             writer.send(position, wire)
         writer.end_of_burst()
 
-    def _look_at_end(self, writer: TopicWriter) -> None:
-        """Nothing is on its way: the topic must end behind our last record, whoever has had a hand in it meanwhile."""
+    def _look_at_end(self, expected: int) -> None:
+        """Nothing is on its way: the topic must end where we know it to end, else somebody has had a hand in it."""
         if self._reader is not None:
             end = self._reader.bounds()[1]
-            if end != writer.next_offset:
-                raise TopicChanged(f"{self._topic} ends at offset {end}, not at {writer.next_offset}")
+            if end != expected:
+                raise TopicChanged(f"{self._topic} ends at offset {end}, not at {expected}")
             self._looked_at = monotonic()
 
     def _encode(self, position: int, item: Any) -> Wire:

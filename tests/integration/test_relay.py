@@ -18,7 +18,8 @@ from streams import topic_writer, topics
 from streams.local import ENDED, FAILED, RUNNING, STOPPED
 from streams.relay import Relay
 from streams.topic_checkpoints import CheckpointFeed, CheckpointRecords
-from streams.topic_record import EntryRecords
+from streams.topic_reader import TopicReader
+from streams.topic_record import EntryRecords, TopicRecord
 from streams.topic_writer import TopicWriter, WriteFailed
 from streams.topics import topic_name
 from tests.entry_factory import ORIGIN, EntryFactory, Record
@@ -392,6 +393,26 @@ def test_whoever_writes_into_the_topic_beside_a_busy_relay_is_noticed_at_the_nex
         stops(relay, "not an entry")
 
 
+def test_whoever_writes_into_the_topic_while_its_tail_is_looked_at_is_noticed(
+    broker: Broker, topic: str, database: TestDatabase, store: PostgresEntryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records, really = make_entries(20), TopicReader.last_records
+    store_entries(database, records)
+    foreign: list[Any] = [{"key": b"k", "value": b"hello"}]
+
+    def last_records(self: TopicReader, count: int) -> list[TopicRecord]:
+        found = really(self, count)
+        if foreign:
+            send_raw(broker.bootstrap, topic, [foreign.pop()])
+        return found
+
+    monkeypatch.setattr(TopicReader, "last_records", last_records)
+    send_raw(broker.bootstrap, topic, wires(records[:10]))
+    with running(broker.bootstrap, topic, store) as relay:
+        stops(relay, f"{topic} offset 10: not an entry")
+    assert len(read_raw(broker.bootstrap, topic)) == 11
+
+
 def test_a_producer_ends_before_anything_follows_what_was_refused(
     broker: Broker, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -468,8 +489,8 @@ def test_a_take_over_in_the_middle_loses_nothing_and_skips_nothing(
 
     with running(broker.bootstrap, topic, store, old, name="old") as first, Load(append, factory) as load:
         reaches(first, 300)
-        with running(broker.bootstrap, topic, store, new, name="new") as second:  # before the old one knows
-            reaches(second, 600)
+        with running(broker.bootstrap, topic, store, new, name="new") as second:
+            reaches(first, 600)  # both at once, until the old one knows
             old.leading = False
             fails(first, "another process copies into it")
             load.end()
