@@ -29,6 +29,7 @@ COMMANDS = {
     "secrets": "cli.commands.secrets:secrets",
     "database": "cli.commands.database:app",
     "topics": "cli.commands.topics:app",
+    "deadletters": "cli.commands.deadletters:app",
     "rebuild": "cli.commands.rebuild:rebuild",
 }
 

@@ -26,17 +26,24 @@ BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS due_work (
     id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL UNIQUE, payload TEXT NOT NULL, due_at REAL NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0, leased_until REAL NOT NULL DEFAULT 0, lease_owner TEXT NOT NULL DEFAULT '',
-    fence INTEGER NOT NULL DEFAULT 0, last_error TEXT NOT NULL DEFAULT '', dead INTEGER NOT NULL DEFAULT 0);
+    fence INTEGER NOT NULL DEFAULT 0, last_error TEXT NOT NULL DEFAULT '', dead INTEGER NOT NULL DEFAULT 0,
+    sequence TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS due_work_next ON due_work (kind, due_at) WHERE dead = 0;
 CREATE TABLE IF NOT EXISTS processor_position (
     name TEXT PRIMARY KEY, position INTEGER NOT NULL, leaf BLOB NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;
 COMMIT;
 """
 
-_LEASE: Final = """
+_SEQUENCED: Final = """
+CREATE INDEX IF NOT EXISTS due_work_sequence ON due_work (sequence, id) WHERE sequence <> '';
+"""
+# nothing of the same sequence was put before and is still there: waiting, leased or dead
+NOTHING_BEFORE: Final = """(sequence = '' OR NOT EXISTS (
+    SELECT 1 FROM due_work AS earlier WHERE earlier.sequence = due_work.sequence AND earlier.id < due_work.id))"""
+_LEASE: Final = f"""
 UPDATE due_work SET lease_owner = ?1, leased_until = ?2, fence = fence + 1, attempts = attempts + 1
 WHERE id IN (SELECT id FROM due_work WHERE kind = ?3 AND dead = 0 AND due_at <= ?4 AND leased_until <= ?4
-             ORDER BY due_at, id LIMIT ?5)
+             AND {NOTHING_BEFORE} ORDER BY due_at, id LIMIT ?5)
 RETURNING id, kind, key, payload, due_at, attempts, lease_owner, fence, last_error
 """
 _HELD: Final = "WHERE id = ? AND lease_owner = ? AND fence = ? AND dead = 0"
@@ -52,12 +59,17 @@ class LeaseLost(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something to do: `key` is unique among what is not done yet, `payload` JSON text, `due_at` Unix seconds."""
+    """Something to do: `key` is unique among what is not done yet, `payload` JSON text, `due_at` Unix seconds.
+
+    `sequence`: work of one sequence (an aggregate, say) is done in the order in which it was put. Where one piece has
+    failed for good, those behind it wait until it is revived or skipped; other sequences go on.
+    """
 
     kind: str
     key: str
     payload: str
     due_at: float
+    sequence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,7 @@ class DueWorkStore(Protocol):
     def again(self, *leases: Lease, due_at: float) -> None: ...
     def retry(self, *leases: Lease, error: str, due_at: float, max_attempts: int | None = None) -> list[Lease]: ...
     def revive(self, key: str, now: float) -> bool: ...
+    def skip(self, key: str) -> bool: ...
     def release(self, kind: str) -> int: ...
     def next_at(self, kind: str) -> float | None: ...
     def rows(self, now: float, *, state: str | None = None, limit: int = 100) -> list[WorkRow]: ...
@@ -127,9 +140,10 @@ class WorkTransaction:
         """Store work whose key is not there yet; how many were new."""
         before = self._connection.total_changes
         self._connection.execute(
-            "INSERT OR IGNORE INTO due_work (kind, key, payload, due_at) SELECT json_extract(value, '$[0]'), "
-            "json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]') FROM json_each(?)",
-            (json.dumps([(work.kind, work.key, work.payload, work.due_at) for work in works]),),
+            "INSERT OR IGNORE INTO due_work (kind, key, payload, due_at, sequence) SELECT json_extract(value, '$[0]'), "
+            "json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]'), "
+            "json_extract(value, '$[4]') FROM json_each(?)",
+            (json.dumps([(work.kind, work.key, work.payload, work.due_at, work.sequence) for work in works]),),
         )
         return self._connection.total_changes - before
 
@@ -174,6 +188,14 @@ class DueWork:
             self._connection.execute("PRAGMA synchronous = FULL")
             # A crash here leaves no tables or all of them; the next start makes what is missing.
             self._connection.executescript(_SCHEMA)
+            self._add_sequence()
+            self._connection.executescript(_SEQUENCED)
+
+    def _add_sequence(self) -> None:
+        """Files of version 0.1 have no sequences. A crash before it leaves such a file; the next start changes it."""
+        columns = {row[1] for row in self._connection.execute("PRAGMA table_info(due_work)")}
+        if "sequence" not in columns:
+            self._connection.execute("ALTER TABLE due_work ADD COLUMN sequence TEXT NOT NULL DEFAULT ''")
 
     def close(self) -> None:
         """Close the connection."""
@@ -254,6 +276,11 @@ class DueWork:
             )
             return revived.rowcount > 0
 
+    def skip(self, key: str) -> bool:
+        """Give dead work up for good, so that what waits behind it goes on; False when there is none of that key."""
+        with self.transaction():
+            return self._connection.execute("DELETE FROM due_work WHERE key = ? AND dead = 1", (key,)).rowcount > 0
+
     def release(self, kind: str) -> int:
         """End every lease of a kind at once; how many. For a caller who knows that whoever held them is gone."""
         with self.transaction():
@@ -266,7 +293,8 @@ class DueWork:
 
     def next_at(self, kind: str) -> float | None:
         """When there will be something to lease, as far as is known now; None when nothing waits."""
-        row = self._one("SELECT min(max(due_at, leased_until)) FROM due_work WHERE kind = ? AND dead = 0", kind)
+        query = f"SELECT min(max(due_at, leased_until)) FROM due_work WHERE kind = ? AND dead = 0 AND {NOTHING_BEFORE}"
+        row = self._one(query, kind)
         return row[0] if row else None
 
     def rows(self, now: float, *, state: str | None = None, limit: int = 100) -> list[WorkRow]:

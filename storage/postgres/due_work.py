@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import psycopg
 
-from storage.due_work import MAX_ERROR_CHARS, Lease, LeaseLost, Work, WorkRow
+from storage.due_work import MAX_ERROR_CHARS, NOTHING_BEFORE, Lease, LeaseLost, Work, WorkRow
 from storage.postgres.database import Database, Row, Session
 
 _LOCK: Final = "due work"
@@ -15,6 +15,7 @@ _LEASE: Final = f"""
 UPDATE due_work SET lease_owner = %(owner)s, leased_until = %(until)s, fence = fence + 1, attempts = attempts + 1
 WHERE id IN (
     SELECT id FROM due_work WHERE kind = %(kind)s AND dead = 0 AND due_at <= %(now)s AND leased_until <= %(now)s
+        AND {NOTHING_BEFORE}
     ORDER BY due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
 RETURNING {_LEASED}
 """
@@ -34,12 +35,14 @@ class PostgresWorkTransaction:
 
     def put(self, *works: Work) -> int:
         """Store work whose key is not there yet; how many were new."""
-        columns = [list(column) for column in zip(*((w.kind, w.key, w.payload, w.due_at) for w in works), strict=True)]
+        rows = ((work.kind, work.key, work.payload, work.due_at, work.sequence) for work in works)
+        columns = [list(column) for column in zip(*rows, strict=True)]
         if not columns:
             return 0
         self._cursor.execute(
-            "INSERT INTO due_work (kind, key, payload, due_at)"
-            " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[]) ON CONFLICT (key) DO NOTHING",
+            "INSERT INTO due_work (kind, key, payload, due_at, sequence)"
+            " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[], %s::text[])"
+            " ON CONFLICT (key) DO NOTHING",
             columns,
         )
         new = self._cursor.rowcount
@@ -151,6 +154,14 @@ class PostgresDueWork:
             )
             return cursor.rowcount > 0
 
+    def skip(self, key: str) -> bool:
+        """Give dead work up for good, so that what waits behind it goes on; False when there is none of that key."""
+        with self._session.transaction() as cursor:
+            cursor.execute("DELETE FROM due_work WHERE key = %s AND dead = 1", (key,))
+            skipped = cursor.rowcount > 0
+            cursor.execute("SELECT pg_notify(%s, '')", (self._channel,))
+        return skipped
+
     def release(self, kind: str) -> int:
         """End every lease of a kind at once; how many. For a caller who knows that whoever held them is gone."""
         with self._session.transaction() as cursor:
@@ -161,7 +172,10 @@ class PostgresDueWork:
 
     def next_at(self, kind: str) -> float | None:
         """When there will be something to lease, as far as is known now; None when nothing waits."""
-        query = "SELECT min(greatest(due_at, leased_until)) FROM due_work WHERE kind = %s AND dead = 0"
+        query = (
+            "SELECT min(greatest(due_at, leased_until)) FROM due_work WHERE kind = %s AND dead = 0"
+            f" AND {NOTHING_BEFORE}"
+        )
         found: float | None = self._session.rows(query, (kind,))[0][0]
         return found
 

@@ -1,5 +1,6 @@
 """Due work is done by one worker at a time, never lost, and only the worker that holds it may report."""
 
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -283,6 +284,65 @@ def test_due_work_lies_beside_the_events_in_one_file(tmp_path: Path) -> None:
     ledger.recorder.rollback()
     work.close()
     ledger.close()
+
+
+# ---- sequences: what was put later waits behind what failed
+
+
+def in_sequence(key: str, sequence: str) -> Work:
+    return Work(KIND, key, "{}", NOW, sequence)
+
+
+def test_work_of_one_sequence_is_done_in_order_and_others_go_on(work: DueWorkStore, other: DueWorkStore) -> None:
+    work.put(in_sequence("a1", "a"), in_sequence("a2", "a"), in_sequence("b1", "b"), piece("alone"))
+    first = work.lease(KIND, "one", 30, NOW, 10)
+    assert [lease.key for lease in first] == ["a1", "b1", "alone"]
+    assert keys(other, "two") == []
+    assert work.next_at(KIND) == NOW + 30, "what waits behind another is no reason to look again at once"
+    work.done(*first)
+    assert keys(other, "two") == ["a2"]
+
+
+def test_what_failed_for_good_holds_up_its_sequence_alone_until_it_is_revived(work: DueWorkStore) -> None:
+    work.put(in_sequence("a1", "a"), in_sequence("a2", "a"), in_sequence("b1", "b"))
+    (a1, b1) = work.lease(KIND, "one", 30, NOW, 10)
+    work.done(b1)
+    assert work.retry(a1, error="refused", due_at=NOW, max_attempts=1) == [a1]
+    work.put(in_sequence("a3", "a"), in_sequence("b2", "b"))
+    assert keys(work) == ["b2"]
+    assert [row.key for row in work.rows(NOW, state="dead")] == ["a1"]
+    assert work.revive("a1", NOW)
+    for expected in ("a1", "a2", "a3"):
+        (lease,) = work.lease(KIND, "one", 30, NOW, 10)
+        assert lease.key == expected
+        work.done(lease)
+
+
+def test_what_failed_for_good_can_be_skipped_and_only_that(work: DueWorkStore) -> None:
+    work.put(in_sequence("a1", "a"), in_sequence("a2", "a"))
+    assert not work.skip("a1"), "it has not failed"
+    (a1,) = work.lease(KIND, "one", 30, NOW, 10)
+    work.retry(a1, error="refused", due_at=NOW, max_attempts=1)
+    assert work.skip("a1")
+    assert not work.skip("a1")
+    assert keys(work) == ["a2"]
+
+
+def test_a_file_without_sequences_gets_them(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as file:
+        file.execute(
+            "CREATE TABLE due_work (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL UNIQUE, payload TEXT "
+            "NOT NULL, due_at REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, leased_until REAL NOT NULL DEFAULT 0,"
+            " lease_owner TEXT NOT NULL DEFAULT '', fence INTEGER NOT NULL DEFAULT 0, last_error TEXT NOT NULL DEFAULT "
+            "'', dead INTEGER NOT NULL DEFAULT 0)"
+        )
+        file.execute("INSERT INTO due_work (kind, key, payload, due_at) VALUES ('anchor', 'kept', '{}', 1.0)")
+    work = DueWork(path)
+    assert keys(work) == ["kept"]
+    work.put(in_sequence("a1", "a"))
+    work.close()
+    DueWork(path).close()
 
 
 def test_new_work_in_postgresql_wakes_whoever_listens(database: TestDatabase) -> None:

@@ -62,8 +62,10 @@ CREATE TABLE due_work (
     lease_owner TEXT NOT NULL DEFAULT '',
     fence BIGINT NOT NULL DEFAULT 0,
     last_error TEXT NOT NULL DEFAULT '',
-    dead INTEGER NOT NULL DEFAULT 0
+    dead INTEGER NOT NULL DEFAULT 0,
+    sequence TEXT COLLATE "C" NOT NULL DEFAULT ''
 );
+CREATE INDEX due_work_sequence ON due_work (sequence, id) WHERE sequence <> '';
 CREATE INDEX due_work_next ON due_work (kind, due_at) WHERE dead = 0;
 CREATE TABLE processor_position (
     name TEXT COLLATE "C" PRIMARY KEY,
