@@ -25,6 +25,7 @@ STATEMENT_TIMEOUT_MILLISECONDS: Final = 30_000
 LOCK_TIMEOUT_MILLISECONDS: Final = 10_000
 IDLE_IN_TRANSACTION_MILLISECONDS: Final = 10_000
 UNACKNOWLEDGED_MILLISECONDS: Final = 10_000
+MAX_NOTICES: Final = 100  # that an idle connection may have waiting; more, and it is opened anew
 _WRITE: Final = "BEGIN IMMEDIATE"
 _READ: Final = "BEGIN"
 _NOTIFY: Final = """
@@ -228,12 +229,14 @@ def usable(connection: psycopg.Connection[Any]) -> bool:
         return False
     poller = select.poll()
     poller.register(connection.fileno(), select.POLLIN)
-    while poller.poll(0):
+    for _ in range(MAX_NOTICES):
+        if not poller.poll(0):
+            return connection.pgconn.status == psycopg.pq.ConnStatus.OK
         try:
             connection.pgconn.consume_input()
         except psycopg.Error:
-            return False
-    return connection.pgconn.status == psycopg.pq.ConnStatus.OK
+            break
+    return False
 
 
 def unavailable(error: psycopg.Error) -> StorageUnavailable:

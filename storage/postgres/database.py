@@ -23,6 +23,7 @@ STATEMENT_TIMEOUT_SECONDS: Final = 10.0
 LOCK_TIMEOUT_SECONDS: Final = 5.0
 IDLE_IN_TRANSACTION_SECONDS: Final = 3.0  # less than the lock's: whoever stops in the middle does not fail the others
 UNACKNOWLEDGED_SECONDS: Final = 10  # a server whose machine is gone answers nothing at all
+MAX_NOTICES: Final = 100  # that an idle connection may have waiting; more, and it is opened anew
 BOOK_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,30}")
 Row = tuple[Any, ...]
 
@@ -180,12 +181,14 @@ def usable(connection: psycopg.Connection[Row]) -> bool:
         return False
     poller = select.poll()
     poller.register(connection.fileno(), select.POLLIN)
-    while poller.poll(0):
+    for _ in range(MAX_NOTICES):
+        if not poller.poll(0):
+            return connection.pgconn.status == psycopg.pq.ConnStatus.OK
         try:
             connection.pgconn.consume_input()
         except psycopg.Error:
-            return False
-    return connection.pgconn.status == psycopg.pq.ConnStatus.OK
+            break
+    return False
 
 
 def unavailable(error: BaseException) -> StorageUnavailable:

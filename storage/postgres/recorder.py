@@ -25,7 +25,7 @@ from storage.sealing import EventRow, Sealing
 
 RESOLVE_ATTEMPTS: Final = 3
 POOL_SIZE: Final = 2
-MAX_OVERFLOW: Final = 8
+MAX_OVERFLOW: Final = 6  # with POOL_SIZE fewer than the library tries, discarding a stale connection each time
 _RECORDERS: Final = {
     "ledger": "storage.postgres.recorder:PostgresLedgerRecorder",
     "anchors": "storage.postgres.recorder:PostgresAnchorRecorder",
@@ -47,7 +47,7 @@ def library_environment(database: Database, which: str) -> dict[str, str]:
         "POSTGRES_POOL_SIZE": str(POOL_SIZE),
         "POSTGRES_MAX_OVERFLOW": str(MAX_OVERFLOW),
         "POSTGRES_CONNECT_TIMEOUT": "5",
-        "POSTGRES_PRE_PING": "y",
+        "POSTGRES_PRE_PING": "n",  # after a restart of the server the pool waits a second for each stale connection
         "POSTGRES_LOCK_TIMEOUT": f"{database.lock_timeout_seconds:.0f}",
         "POSTGRES_IDLE_IN_TRANSACTION_SESSION_TIMEOUT": f"{database.idle_in_transaction_seconds:.0f}",
         "CREATE_TABLE": "n",
