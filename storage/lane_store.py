@@ -44,7 +44,7 @@ class LaneMismatchError(Exception):
 
 
 class LaneInUseError(Exception):
-    """Another process drives a lane of this file: two would use the same nonces."""
+    """Another process drives the lane: two would use the same nonces."""
 
 
 class SlotRow(NamedTuple):

@@ -185,7 +185,7 @@ class VaultTables:
     def count_by_master_key(self) -> dict[int, int]:
         """How many sealed rows each master key version wraps."""
         both = f"SELECT kek FROM {self.T}keys UNION ALL SELECT kek FROM {self.T}subjects"
-        return dict(self._rows(f"SELECT kek, count(*) FROM ({both}) WHERE kek > 0 GROUP BY kek ORDER BY kek"))
+        return dict(self._rows(f"SELECT kek, count(*) FROM ({both}) AS sealed WHERE kek > 0 GROUP BY kek ORDER BY kek"))
 
     def sample(self, limit: int) -> tuple[list[KeyRow], list[SubjectRow]]:
         """Up to `limit` keys and `limit` subjects, picked at random."""

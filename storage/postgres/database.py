@@ -69,6 +69,7 @@ class Database:
             "statement_timeout": f"{self.statement_timeout_seconds * 1000:.0f}",
             "lock_timeout": f"{self.lock_timeout_seconds * 1000:.0f}",
             "idle_in_transaction_session_timeout": f"{self.idle_in_transaction_seconds * 1000:.0f}",
+            "default_transaction_isolation": r"read\ committed",  # what is read after a lock is what it protects
             "synchronous_commit": "on",  # an answered command survives a power cut, whatever the server's default
         }
         return {

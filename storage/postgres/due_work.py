@@ -11,13 +11,23 @@ from storage.postgres.database import Database, Row, Session
 
 _LOCK: Final = "due work"
 _LEASED: Final = "id, kind, key, payload, due_at, attempts, lease_owner, fence, last_error"
+# Materialized: as a plain subquery it may be run again for every row, each time with the next `limit` rows.
 _LEASE: Final = f"""
-UPDATE due_work SET lease_owner = %(owner)s, leased_until = %(until)s, fence = fence + 1, attempts = attempts + 1
-WHERE id IN (
+WITH picked AS MATERIALIZED (
     SELECT id FROM due_work WHERE kind = %(kind)s AND dead = 0 AND due_at <= %(now)s AND leased_until <= %(now)s
         AND {NOTHING_BEFORE}
     ORDER BY due_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED)
+UPDATE due_work SET lease_owner = %(owner)s, leased_until = %(until)s, fence = fence + 1, attempts = attempts + 1
+WHERE id IN (SELECT id FROM picked)
 RETURNING {_LEASED}
+"""
+# in the order in which it is given: the numbers say what comes first in a sequence
+_PUT: Final = """
+INSERT INTO due_work (kind, key, payload, due_at, sequence)
+SELECT kind, key, payload, due_at, sequence
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[], %s::text[])
+    WITH ORDINALITY AS given (kind, key, payload, due_at, sequence, number)
+ORDER BY number ON CONFLICT (key) DO NOTHING
 """
 _HELD: Final = "WHERE id = %s AND lease_owner = %s AND fence = %s AND dead = 0"
 _ROWS: Final = """
@@ -39,12 +49,7 @@ class PostgresWorkTransaction:
         columns = [list(column) for column in zip(*rows, strict=True)]
         if not columns:
             return 0
-        self._cursor.execute(
-            "INSERT INTO due_work (kind, key, payload, due_at, sequence)"
-            " SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[], %s::text[])"
-            " ON CONFLICT (key) DO NOTHING",
-            columns,
-        )
+        self._cursor.execute(_PUT, columns)
         new = self._cursor.rowcount
         self._tell()
         return new
@@ -147,20 +152,12 @@ class PostgresDueWork:
 
     def revive(self, key: str, now: float) -> bool:
         """Let dead work be tried again, as if for the first time; False when there is none of that key."""
-        with self.transaction() as transaction:
-            cursor = transaction._cursor  # noqa: SLF001 the same module
-            cursor.execute(
-                "UPDATE due_work SET dead = 0, attempts = 0, due_at = %s WHERE key = %s AND dead = 1", (now, key)
-            )
-            return cursor.rowcount > 0
+        change = "UPDATE due_work SET dead = 0, attempts = 0, due_at = %s WHERE key = %s AND dead = 1"
+        return self._change_dead(change, now, key)
 
     def skip(self, key: str) -> bool:
         """Give dead work up for good, so that what waits behind it goes on; False when there is none of that key."""
-        with self._session.transaction() as cursor:
-            cursor.execute("DELETE FROM due_work WHERE key = %s AND dead = 1", (key,))
-            skipped = cursor.rowcount > 0
-            cursor.execute("SELECT pg_notify(%s, '')", (self._channel,))
-        return skipped
+        return self._change_dead("DELETE FROM due_work WHERE key = %s AND dead = 1", key)
 
     def release(self, kind: str) -> int:
         """End every lease of a kind at once; how many. For a caller who knows that whoever held them is gone."""
@@ -184,6 +181,13 @@ class PostgresDueWork:
         with self._session.transaction() as cursor:
             found = cursor.execute(_ROWS, {"now": now, "state": state, "limit": limit}).fetchall()
         return [WorkRow(*row) for row in found]
+
+    def _change_dead(self, change: str, *values: object) -> bool:
+        """An operator decides about dead work, in a process of his own: whoever executes is told."""
+        with self._session.transaction() as cursor:
+            changed = cursor.execute(change, values).rowcount > 0
+            cursor.execute("SELECT pg_notify(%s, '')", (self._channel,))
+        return changed
 
     def _change(self, leases: Sequence[Lease], change: str, *values: object) -> None:
         with self._session.transaction() as cursor:

@@ -4,16 +4,22 @@ A session's advisory lock is the leadership; a row in `leases`, renewed every se
 
     killed    its connection ends, the lock is free at once, a stand-by has it within `POLL_SECONDS`
     paused    the row grows old; a stand-by ends the holder's session (same login) and takes the lock
-    database restarted   the holder takes the lock again; it goes on unless somebody else was faster
+    cut off   (its session was ended, the database restarted) the holder leads no more at once, and takes the lock
+              again unless somebody else was faster
+    parted from the database   by a network without a word: as paused, and it knows as soon as its own renewal is old
 
 Who was paused finds out by its own clock: `held` is false as soon as the last renewal is too old, however long the
-process slept. Effects on the database need no more: they check position and leaf hash in their transaction. What leaves
-the database (the relay's records) asks `held` before every batch.
+process slept. Who was cut off finds out by its socket, which `held` looks at every time. What remains are the
+milliseconds between the server's giving the lock away and the end of the connection reaching its holder. So `held`
+keeps two from working side by side, but it is not what keeps the ledger right: effects on the database check
+position and leaf hash in their transaction, lanes and due work have numbers that only grow, and the topics' readers
+skip repeats.
 """
 
 import contextlib
 import logging
 import os
+import select
 import socket
 import threading
 import time
@@ -28,6 +34,7 @@ LEASE_SECONDS: Final = 5.0
 RENEW_SECONDS: Final = 1.0
 MARGIN_SECONDS: Final = 1.0
 POLL_SECONDS: Final = 0.2
+_HUNG_UP: Final = getattr(select, "POLLRDHUP", 0)  # the other side's end, where the system can tell it without reading
 logger = logging.getLogger("daicho.leader")
 
 _TAKE: Final = """
@@ -40,9 +47,12 @@ UPDATE leases SET until = clock_timestamp() + %(seconds)s * interval '1 second'
 WHERE name = %(name)s AND epoch = %(epoch)s RETURNING epoch
 """
 _OVERDUE: Final = "SELECT until < clock_timestamp() FROM leases WHERE name = %s"
+# Only a session that has asked for nothing during a whole lease: the next leader may have taken the lock just now, and
+# be about to renew the row.
 _END_HOLDER: Final = """
-SELECT pg_terminate_backend(pid) FROM pg_locks
-WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+SELECT pg_terminate_backend(pid, 1000) FROM pg_locks JOIN pg_stat_activity USING (pid)
+WHERE coalesce(state_change, '-infinity') < clock_timestamp() - %(seconds)s * interval '1 second'
+    AND locktype = 'advisory' AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
     AND classid = ((%(key)s >> 32) & 4294967295)::oid AND objid = (%(key)s & 4294967295)::oid AND objsubid = 1
     AND pid <> pg_backend_pid()
 """
@@ -65,6 +75,7 @@ class Leadership:
         self._epoch = 0
         self._valid_until = 0.0
         self._lost = False
+        self._swapping = threading.Lock()  # so that nobody looks at a socket's number that is somebody else's by now
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -74,8 +85,8 @@ class Leadership:
         return self._lost
 
     def held(self) -> bool:
-        """True while this process leads for certain."""
-        return not self._lost and _now() < self._valid_until
+        """True while this process leads, as far as it can know (see the module). Asks nobody; microseconds."""
+        return not self._lost and _now() < self._valid_until and not self._is_cut_off()
 
     def acquire(self, timeout_seconds: float) -> bool:
         """Try to lead for so long; blocking. Raises StorageUnavailable when the database cannot be asked."""
@@ -93,10 +104,10 @@ class Leadership:
     def release(self) -> None:
         """Give it up: a stand-by takes over at once."""
         self._ending.set()
+        self._valid_until = 0.0
         if self._thread is not None:
             self._thread.join(RENEW_SECONDS * 2)
-            self._thread = None
-        self._valid_until = 0.0
+            self._thread = None  # one that waits for a server that does not answer ends by itself, with its connection
         self._drop()
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -126,12 +137,20 @@ class Leadership:
             overdue = connection.execute(_OVERDUE, (self._name,)).fetchone()
             if not (overdue and overdue[0]):
                 return False
-            logger.warning("%s: its leader does not renew any more, its session is ended", self._name)
-            connection.execute(_END_HOLDER, {"key": self._key})
+            if not connection.execute(_END_HOLDER, {"key": self._key, "seconds": self._lease_seconds}).fetchall():
+                return False
+            logger.warning("%s: its leader did not renew any more, its session was ended", self._name)
         return False
 
     def _renew_on(self) -> None:
         """In the thread: renew once a second; find out when the leadership went to somebody else."""
+        try:
+            self._renew_until_the_end()
+        finally:
+            self._valid_until = 0.0
+            self._drop()  # with a lock that was taken again after `release`, or after somebody else had led
+
+    def _renew_until_the_end(self) -> None:
         while not self._ending.wait(RENEW_SECONDS):
             started = _now()
             try:
@@ -159,12 +178,23 @@ class Leadership:
         self._valid_until = started + self._lease_seconds - MARGIN_SECONDS
 
     def _connected(self) -> psycopg.Connection[Row]:
-        if self._connection is None or self._connection.closed:
-            self._connection = self._database.connect(f"leader {self._name}")
-        return self._connection
+        connection = self._connection
+        if connection is None or connection.closed:
+            connection = self._connection = self._database.connect(f"leader {self._name}")
+        return connection
 
     def _drop(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(psycopg.Error):
-                self._connection.close()
-            self._connection = None
+        with self._swapping:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                with contextlib.suppress(psycopg.Error):
+                    connection.close()
+
+    def _is_cut_off(self) -> bool:
+        """True when the server has ended the session that holds the lock, or when there is none just now."""
+        with self._swapping:
+            if self._connection is None or self._connection.closed:
+                return True
+            poller = select.poll()
+            poller.register(self._connection.fileno(), _HUNG_UP)
+            return bool(poller.poll(0))

@@ -14,6 +14,7 @@ from storage.log_store import LogConflictError, LogDamagedError, LogStoreError, 
 from storage.postgres.database import Database, Row, Session, unavailable
 
 _TILES_PER_CHUNK: Final = 1024
+_LOADER_IDLE_MS: Final = 60_000  # whoever loads hashes between two chunks; nobody waits for a lock of his
 _LOCK: Final = "log"
 _CHECKPOINT: Final = "SELECT size, root, note, signed_at FROM checkpoints"
 _PUT_TILES: Final = """
@@ -77,6 +78,7 @@ class PostgresLogStore:
         """As `load`, without the first `size` leaves (at most the position)."""
         first, skipped = divmod(size, TILE_WIDTH)
         with self._translated(), self._database.connect("log loader") as connection:
+            connection.execute(f"SET idle_in_transaction_session_timeout = {_LOADER_IDLE_MS}")
             connection.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             position, leaf = connection.execute("SELECT position, leaf FROM reached").fetchall()[0]
             count, last = first, b""

@@ -57,12 +57,14 @@ def open_vault(file: Path) -> PostgresVaultStore:
     """
     if file.stat().st_mode & 0o077:
         raise PermissionError(f"{file} is open to group or others (it holds a password): chmod 600")
-    book, _, conninfo = file.read_text("utf-8").partition("\n")
     try:
+        book, _, conninfo = file.read_text("utf-8").partition("\n")
         store = PostgresVaultStore(Database(conninfo.strip(), book))
-        store.identity()
-    except DatabaseUrlError:
+    except (DatabaseUrlError, UnicodeDecodeError):
         raise OSError(f"{file} names no database") from None
+    try:
+        store.identity()
     except StorageUnavailable as error:
+        store.close()
         raise OSError(f"the vault's database cannot be used: {error.values['reason']}") from None
     return store

@@ -14,7 +14,6 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from domain.errors import StorageUnavailable
 from storage.postgres.database import Database, Row
 
 WAIT_SECONDS: Final = 1.0  # how long one look for notifications lasts; also how soon `stop` is heard
@@ -67,12 +66,13 @@ class Wakeups:
                     pause = FIRST_PAUSE_SECONDS
                     while not self._ending.is_set():
                         self._take(connection)
-            except (psycopg.Error, StorageUnavailable) as error:
+            except Exception as error:  # noqa: BLE001 whatever it is, the next connection looks at everything again
                 if self._connected.is_set():
                     logger.warning("the database wakes nobody for now: %s", type(error).__name__)
                 self._connected.clear()
                 self._ending.wait(pause * (0.5 + random.random() / 2))  # noqa: S311 spreads the retries
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        self._connected.clear()
 
     def _listen(self, connection: psycopg.Connection[Row]) -> None:
         """Listen first, then look: between the two nothing can be missed."""

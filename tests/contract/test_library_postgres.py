@@ -22,6 +22,7 @@ from eventsourcing.postgres import PostgresDatastore
 from eventsourcing.tests import persistence as library
 
 from storage.postgres.recorder import PostgresLedgerRecorder
+from tests.library_support import JoinsReaders
 from tests.postgres_server import TestDatabase, shared_server
 
 
@@ -88,8 +89,11 @@ class TestTrackingRecorder(OnPostgres, library.TrackingRecorderTestCase):
     pass
 
 
-class TestNonInterleavingNotificationIds(OnPostgres, library.NonInterleavingNotificationIDsBaseCase):
-    pass
+class TestNonInterleavingNotificationIds(JoinsReaders, OnPostgres, library.NonInterleavingNotificationIDsBaseCase):
+    def create_recorder(self) -> PostgresLedgerRecorder:
+        recorder = super().create_recorder()
+        self.join_new_threads()
+        return recorder
 
 
 def test_events_and_what_they_were_made_from_are_tracked_in_one_transaction(database: TestDatabase) -> None:

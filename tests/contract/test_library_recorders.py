@@ -35,6 +35,7 @@ from eventsourcing.tests import persistence as library
 from eventsourcing.utils import Environment, get_topic
 
 from storage.sqlite_recorder import LedgerRecorder
+from tests.library_support import JoinsReaders
 
 
 class SnapshotStyleRecorder(LedgerRecorder):
@@ -88,8 +89,11 @@ class TestTrackingRecorder(OnFiles, library.TrackingRecorderTestCase):
     pass
 
 
-class TestNonInterleavingNotificationIds(OnFiles, library.NonInterleavingNotificationIDsBaseCase):
-    pass
+class TestNonInterleavingNotificationIds(JoinsReaders, OnFiles, library.NonInterleavingNotificationIDsBaseCase):
+    def create_recorder(self) -> LedgerRecorder:
+        recorder = super().create_recorder()
+        self.join_new_threads()
+        return recorder
 
 
 class TestInfrastructureFactory(library.InfrastructureFactoryTestCase[SQLiteFactory]):

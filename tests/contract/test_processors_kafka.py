@@ -4,11 +4,13 @@ The suite of the embedded host (`test_processors_local.py`) says what a processo
 """
 
 import asyncio
+import logging
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -482,20 +484,36 @@ def test_the_hand_over_has_neither_gap_nor_overlap_at_its_boundary(topic: Topic,
     store.close()
 
 
-def test_far_behind_faust_hands_back_to_the_plain_consumer(topic: Topic, tmp_path: Path) -> None:
+def test_far_behind_faust_hands_back_to_the_plain_consumer(
+    topic: Topic, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store = SqliteLogStore(tmp_path / "log.db")
+    sent = threading.Event()
 
     async def scenario() -> None:
-        host = topic.host(sequencer_bench(store).make(), max_batch=5, far_records=100, near_records=50)
+        processor = sequencer_bench(store).make()
+        process = processor.process
+
+        def slow_process(records: Sequence[Record]) -> None:
+            if records[-1][0] > 10:
+                assert sent.wait(PATIENCE_SECONDS)
+            process(records)
+
+        processor.process = slow_process  # type: ignore[method-assign]
+        host = topic.host(processor, max_batch=5, far_records=100, near_records=50)
         async with Following(host) as following:
             topic.send(RECORDS[:10])
             await following.reached(10)
             await live(following)
-            topic.send(RECORDS[10:])
+            await asyncio.to_thread(topic.send, RECORDS[10:])
+            sent.set()
             await following.reached(COUNT)
-        assert max(status.lag for status in following.seen) > 100
 
-    asyncio.run(scenario())
+    with caplog.at_level(logging.INFO, "daicho"):
+        asyncio.run(scenario())
+    behind = [record.args[1] for record in caplog.records if "a plain consumer catches up" in record.msg]  # type: ignore[index]
+    assert behind, "a hand-back"
+    assert all(100 < count <= COUNT for count in behind)
     assert store.position()[0] == COUNT
     store.close()
 

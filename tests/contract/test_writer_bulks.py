@@ -303,7 +303,8 @@ def test_one_batch_sent_twice_at_once_is_done_once(store: SqliteStore) -> None:
             )
 
         answers = await asyncio.gather(*(bulk() for _ in range(3)))
-        assert [names(answer) for answer in answers] == [["done"] * 4, ["repeat"] * 4, ["repeat"] * 4]
+        # whichever of them comes first: on a store that is asked in threads that is not the order of the calls
+        assert sorted(names(answer) for answer in answers) == [["done"] * 4, ["repeat"] * 4, ["repeat"] * 4]
 
     run(scenario())
     assert types(book).count("BatchSigned") == 1

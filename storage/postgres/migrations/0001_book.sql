@@ -100,6 +100,7 @@ CREATE TABLE lanes (
     contract TEXT NOT NULL,
     log_id BYTEA NOT NULL,
     fork TEXT NOT NULL DEFAULT '',
+    opened BIGINT NOT NULL DEFAULT 0,    -- grows with every opening: whoever opened it before writes no more
     UNIQUE (chain_id, publisher)
 );
 CREATE TABLE lane_slots (
