@@ -64,6 +64,19 @@ def test_a_leader_whose_session_ends_goes_on_if_nobody_was_faster(
     assert not one.lost
 
 
+def test_a_leader_whose_session_was_ended_leads_no_more_before_its_next_renewal(database: TestDatabase) -> None:
+    one = Leadership(database.writer, "relay", lease_seconds=60.0)
+    assert one.acquire(1.0)
+    one._ending.set()  # no renewal that could find out
+    assert one.held()
+    with database.owner.connect("fault") as owner:
+        owner.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE '%leader relay'"
+        )
+    wait_for(lambda: not one.held())
+    one.release()
+
+
 def test_a_killed_leader_is_followed_at_once(two: tuple[Leadership, Leadership]) -> None:
     one, other = two
     assert one.acquire(1.0)

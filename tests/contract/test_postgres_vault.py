@@ -10,7 +10,7 @@ from chain.master_key import FileKeyProvider, create_master_key_file
 from chain.subjects import Subjects
 from chain.vault import Vault
 from chain.vault_care import VaultCare
-from storage.lane_store import LaneMismatchError
+from storage.lane_store import LaneInUseError, LaneMismatchError
 from storage.postgres.lane_store import PostgresLaneStore
 from storage.postgres.vault_store import PostgresVaultStore, open_vault
 from tests.postgres_server import TestDatabase
@@ -126,10 +126,8 @@ def test_readers_never_see_the_vault(database: TestDatabase) -> None:
 # ---- the anchor lane
 
 
-def lane(database: TestDatabase, contract: str = CONTRACT) -> PostgresLaneStore:
-    return PostgresLaneStore(
-        database.writer, chain_id=CHAIN, publisher="0x" + "2" * 40, contract=contract, log_id=b"l" * 32
-    )
+def lane(database: TestDatabase, contract: str = CONTRACT, publisher: str = "0x" + "2" * 40) -> PostgresLaneStore:
+    return PostgresLaneStore(database.writer, chain_id=CHAIN, publisher=publisher, contract=contract, log_id=b"l" * 32)
 
 
 def test_a_lane_remembers_every_transaction_and_tells_what_became_of_it(database: TestDatabase) -> None:
@@ -164,3 +162,21 @@ def test_a_lane_bound_to_another_contract_is_refused(database: TestDatabase) -> 
     lane(database).close()
     with pytest.raises(LaneMismatchError, match="anchors log"):
         lane(database, "0x" + "9" * 40)
+
+
+def test_whoever_opened_a_lane_last_has_it_and_the_one_before_writes_nothing_more(database: TestDatabase) -> None:
+    paused, other_lane = lane(database), lane(database, contract=CONTRACT, publisher="0x" + "3" * 40)
+    plan = {"old_size": 0, "size": 7, "root": b"r" * 32, "max_fee": 3, "tip": 2, "created_at": 5.0}
+    paused.plan(nonce=3, tx_hash=b"a" * 32, raw=b"first", events=[("Submitted", "{}")], **plan)
+    successor = lane(database)
+    for write in (
+        lambda: paused.plan(nonce=4, tx_hash=b"b" * 32, raw=b"second", events=[("Submitted", "{}")], **plan),
+        lambda: paused.mark_sent(3, 6.0),
+    ):
+        with pytest.raises(LaneInUseError, match="another process"):
+            write()
+    assert [(row.nonce, row.state) for row in successor.slots("planned")] == [(3, "planned")]
+    successor.mark_sent(3, 6.0)
+    other_lane.plan(nonce=0, tx_hash=b"c" * 32, raw=b"other", events=[("Submitted", "{}")], **plan)
+    for store in (paused, successor, other_lane):
+        store.close()
