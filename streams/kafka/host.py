@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from streams.faults import Backoff, one_line
-from streams.kafka.app import TopicApp, topic_app
+from streams.kafka.app import TopicApp, Unassigned, other_instance, topic_app
 from streams.kafka.catch_up import NEAR_RECORDS, CatchUp
 from streams.kafka.record import FaustRecord, of_message
 from streams.local import ENDED, FAILED, NEVER_PASSES, RUNNING, STOPPED, ProcessorStatus
@@ -59,6 +59,7 @@ class KafkaHost:
         self._stopping = asyncio.Event()
         self._leave = asyncio.Event()
         self._failure: BaseException | None = None
+        self._instance = group
         self._catching: CatchUp | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
@@ -123,13 +124,15 @@ class KafkaHost:
         """
         self._leave.clear()
         self._failure = None
-        app = topic_app(self._bootstrap, self._group, self._topic, self._place)
+        app = topic_app(self._bootstrap, self._group, self._topic, self._place, instance=self._instance)
         app.agent(app.topic(self._topic, value_type=bytes, key_type=bytes, internal=False), concurrency=1)(self._agent)
         app.finalize()
         try:
             if not self._stopping.is_set():
                 await app.start()
-                await self._leave.wait()
+                if await app.unassigned_too_long(self._leave):
+                    self._instance = other_instance(self._group)
+                    self._failure = Unassigned(f"the group {self._group} has not given us {self._topic}")
         finally:
             await self._end(app)
         await self._look_at(self._failure)

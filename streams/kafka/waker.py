@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from streams.faults import Backoff, one_line
-from streams.kafka.app import TopicApp, topic_app
+from streams.kafka.app import TopicApp, other_instance, topic_app
 from streams.kafka.host import APP_STOP_SECONDS, WITHIN_SECONDS
 from streams.kafka.record import of_message
 from streams.processor import ProcessorError
@@ -44,13 +44,15 @@ class KafkaWaker:
             self._task = None
 
     async def _run(self) -> None:
+        instance = self._group
         while not self._stopping.is_set():
-            app = topic_app(self._bootstrap, self._group, self._topic, None, begin="latest")
+            app = topic_app(self._bootstrap, self._group, self._topic, None, begin="latest", instance=instance)
             app.agent(app.topic(self._topic, value_type=bytes, key_type=bytes, internal=False))(self._agent)
             app.finalize()
             try:
                 await app.start()
-                await self._stopping.wait()
+                if await app.unassigned_too_long(self._stopping):
+                    instance = other_instance(self._group)
             except Exception as error:  # noqa: BLE001 Kafka may come later
                 logger.warning("%s wakes nobody for now: %s", self._topic, one_line(error))
                 await asyncio.wait([asyncio.ensure_future(self._stopping.wait())], timeout=self._backoff.failed())

@@ -78,7 +78,7 @@ class LocalCluster:
 
     def start(self) -> Self:
         """Make the secrets, then start wave by wave until every health check has passed. Raises ClusterError."""
-        command = ["sh", "-c", LAST_WILL, str(self.base)]
+        command = ["/bin/sh", "-c", LAST_WILL, str(self.base)]
         self._last_will = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, cwd="/")
         try:
             self._make_secrets()

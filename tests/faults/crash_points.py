@@ -65,7 +65,7 @@ WHILE_SIGNING_UP: dict[str, Step] = {
     "vault: possession proven, wallet not opened": Step("cli.wiring.ports:CustodialKeys.prove", AFTER),
 }
 WHILE_STARTING_FIRST: dict[str, Step] = {
-    "secrets: one of them made": Step("cli.development:_write_private", AFTER),
+    "secrets: one of them made": Step("cli.development:write_private", AFTER),
     "secrets: all made": Step("cli.wiring.service:prepare_secrets", AFTER),
     "identity: vault initialised": Step("cli.wiring.chain_side:ChainSide._identity", AFTER),
     "contract: deployed, not pinned": Step("cli.wiring.chain_side:ensure_deployed", AFTER),
