@@ -103,10 +103,12 @@ def expected(bench: Bench, tmp_path: Path) -> Any:
 class Topic:
     """A topic of its own on a real broker."""
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, *, book: str = "") -> None:
+        """With a `book` the topic is not made."""
         self.bootstrap = bootstrap
-        self.book = new_name("b").replace("-", "_").lower()[:25]
-        topics.apply(bootstrap, self.book)
+        self.book = book or new_name("b").replace("-", "_").lower()[:25]
+        if not book:
+            topics.apply(bootstrap, self.book)
         self.name = topics.topic_name(self.book, "entries")
 
     def send(self, records: Sequence[Record]) -> None:
@@ -218,6 +220,37 @@ def test_records_that_the_relay_repeats_change_nothing(topic: Topic, bench: Benc
 
     asyncio.run(scenario())
     assert bench.effect() == expected
+
+
+def test_a_member_that_joined_while_the_topic_was_missing_is_given_it_after_a_restart(
+    broker: KafkaBroker | NamedBroker, tmp_path: Path
+) -> None:
+    """The group remembers that it gave this member nothing, and would give it nothing again (KIP-345)."""
+    missing = Topic(broker.bootstrap, book=new_name("b").replace("-", "_").lower()[:25])
+    store = SqliteLogStore(tmp_path / "log.db")
+    host = missing.host(sequencer_bench(store).make())
+
+    async def scenario() -> None:
+        early = topic_app(missing.bootstrap, host._group, missing.name, None)
+
+        async def agent(stream: Any) -> None:
+            async for _ in stream:
+                raise AssertionError("the topic is not there")
+
+        early.agent(early.topic(missing.name, value_type=bytes, key_type=bytes, internal=False))(agent)
+        early.finalize()
+        await early.start()
+        await asyncio.sleep(3)
+        await early.stop()
+        topics.apply(missing.bootstrap, missing.book)
+        async with Following(host) as following:
+            await live(following)
+            await asyncio.to_thread(missing.send, RECORDS[:50])
+            await following.reached(50)
+
+    asyncio.run(scenario())
+    assert store.position()[0] == 50
+    store.close()
 
 
 # ---- the seek: our position counts, not the group's
