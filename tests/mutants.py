@@ -57,6 +57,22 @@ MUTANTS = (
         "tests/contract/test_processors_kafka.py::test_a_group_that_committed_more_than_the_database_has_skips_nothing",
     ),
     Mutant(
+        "the look whether the group has given us the topic",
+        "streams/kafka/app.py",
+        "            elif monotonic() - since > UNASSIGNED_SECONDS:\n",
+        "            elif False:\n",
+        "tests/contract/test_processors_kafka.py"
+        "::test_a_member_that_joined_while_the_topic_was_missing_is_given_it_after_a_restart",
+    ),
+    Mutant(
+        "the number of a lane's opening",
+        "storage/postgres/lane_store.py",
+        "        if [number for (number,) in found] != [self._opened]:\n",
+        "        if False:\n",
+        "tests/contract/test_postgres_vault.py"
+        "::test_whoever_opened_a_lane_last_has_it_and_the_one_before_writes_nothing_more",
+    ),
+    Mutant(
         "the gap alarm of processors",
         "streams/processor.py",
         "        if number != expected:\n            raise GapError(expected, number)\n",
