@@ -30,3 +30,16 @@ def test_a_processor_that_knows_only_its_last_hash_still_sees_a_fork_there() -> 
         fresh(records(5, 6), reached)
     assert (gap.value.expected, gap.value.found) == (4, 5)
     assert isinstance(gap.value, ProcessorError)
+
+
+def test_a_hole_a_repeat_or_another_order_inside_a_batch_is_a_gap() -> None:
+    reached = (3, leaf_hash(ENTRIES[2]))
+    one, other = records(4, 4), records(5, 5)
+    for batch, expected, found in (
+        ([*one, *records(6, 6)], 5, 6),
+        ([*one, *one, *other], 5, 4),
+        ([*records(3, 3), *other, *one], 4, 5),
+    ):
+        with pytest.raises(GapError) as gap:
+            fresh(batch, reached)
+        assert (gap.value.expected, gap.value.found) == (expected, found)
