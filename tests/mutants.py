@@ -76,7 +76,7 @@ MUTANTS = (
         "the gap alarm of processors",
         "streams/processor.py",
         "        if number != expected:\n            raise GapError(expected, number)\n",
-        "",
+        "        pass\n",
         "tests/unit/test_processor.py",
     ),
     Mutant(
