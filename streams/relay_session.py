@@ -17,6 +17,7 @@ from streams.topic_record import Format, TopicRecord, Wire
 from streams.topic_writer import TopicChanged, TopicWriter, WriteFailed
 
 READ_RECORDS: Final = 1_000
+MAX_TAIL_RECORDS: Final = 64 * TAIL_RECORDS  # a gap that is still seen so far back is one
 SAFETY_POLL_SECONDS: Final = 1.0  # nobody should have to be woken by it; a lost wake-up costs this much
 LOOK_SECONDS: Final = 1.0  # how old the knowledge of the topic's end may be when something is sent
 SAVE_SECONDS: Final = 1.0
@@ -63,11 +64,10 @@ class RelaySession:
         """
         self._require_leader()
         partition = KafkaPartition(self._bootstrap, self._topic, answer_seconds=ANSWER_SECONDS)
-        self._reader = TopicReader(partition, self._format)
-        first, end = self._reader.bounds()
-        records = self._reader.last_records(TAIL_RECORDS)
+        reader = self._reader = TopicReader(partition, self._format)
+        first, end = reader.bounds()
+        records = self._tail(reader, first)
         self._look_at_end(end)  # else something would lie unseen between them and what is sent
-        self._require_whole(records, first)
         self._require_ours(records)
         last = highest(records)
         if last is not None:
@@ -107,12 +107,30 @@ class RelaySession:
 
     # -- the tail ----------------------------------------------------------------------------------------------------
 
-    def _require_whole(self, records: Sequence[TopicRecord], first_offset: int) -> None:
+    def _tail(self, reader: TopicReader, first_offset: int) -> list[TopicRecord]:
+        """The last records, as many as it takes to see that they skip none.
+
+        Two relays that both believed to lead repeat each other. A tail that begins in what one of them repeated then
+        seems to skip what the other had sent before: further back it is seen to be there.
+        """
+        count = TAIL_RECORDS
+        while True:
+            records = reader.last_records(count)
+            try:
+                self._require_whole(records, first_offset, all_of_them=len(records) < count)
+            except GapError:
+                if len(records) < count or count >= MAX_TAIL_RECORDS:
+                    raise
+                count *= 4
+            else:
+                return records
+
+    def _require_whole(self, records: Sequence[TopicRecord], first_offset: int, *, all_of_them: bool) -> None:
         """Positions that skip none, from 1 on where the topic's beginning is among the records."""
         if not self._format.gapless or not records:
             return
         begins = records[0].position
-        if len(records) < TAIL_RECORDS and begins != 1:
+        if all_of_them and begins != 1:
             raise RecordsGone(f"{self._topic} begins at offset {first_offset} with position {begins}, not with 1")
         reached = begins
         for record in records:

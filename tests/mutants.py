@@ -89,7 +89,7 @@ MUTANTS = (
     Mutant(
         "the look at the topic's tail before anything is sent",
         "streams/relay_session.py",
-        "        records = self._reader.last_records(TAIL_RECORDS)\n",
+        "        records = self._tail(reader, first)\n",
         "        records: list[TopicRecord] = []\n",
         "tests/integration/test_relay.py::test_the_tail_of_the_topic_says_where_to_go_on_whatever_position_was_saved",
     ),

@@ -18,7 +18,7 @@ from streams import topic_writer, topics
 from streams.local import ENDED, FAILED, RUNNING, STOPPED
 from streams.relay import Relay
 from streams.topic_checkpoints import CheckpointFeed, CheckpointRecords
-from streams.topic_reader import TopicReader
+from streams.topic_reader import TAIL_RECORDS, TopicReader
 from streams.topic_record import EntryRecords, TopicRecord
 from streams.topic_writer import TopicWriter, WriteFailed
 from streams.topics import topic_name
@@ -512,6 +512,18 @@ def test_two_relays_that_both_believe_to_lead_leave_a_topic_that_reads_whole(
         for relay in (one, two):
             reaches(relay, len(load.records))
     assert without_repeats(read_entries(broker.bootstrap, topic)) == load.records
+
+
+def test_a_tail_that_begins_in_what_another_relay_repeated_is_no_gap(
+    broker: Broker, topic: str, database: TestDatabase, store: PostgresEntryLog
+) -> None:
+    made = make_entries(2 * TAIL_RECORDS)
+    store_entries(database, made)
+    # one sent the first half, the other repeated its beginning, then the first went on
+    send_raw(broker.bootstrap, topic, wires([*made[:TAIL_RECORDS], *made[:200], *made[TAIL_RECORDS:-100]]))
+    with running(broker.bootstrap, topic, store) as relay:
+        reaches(relay, len(made))
+    assert without_repeats(read_entries(broker.bootstrap, topic)) == made
 
 
 # -- how it ends -------------------------------------------------------------------------------------------------------
