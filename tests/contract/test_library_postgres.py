@@ -13,7 +13,6 @@ What is left out, and why:
 import itertools
 from collections.abc import Sequence
 from typing import Any
-from unittest import TestCase
 from uuid import UUID, uuid4
 
 import pytest
@@ -22,7 +21,7 @@ from eventsourcing.postgres import PostgresDatastore
 from eventsourcing.tests import persistence as library
 
 from storage.postgres.recorder import PostgresLedgerRecorder
-from tests.library_support import JoinsReaders
+from tests.library_support import ClosesAfterItsThreads
 from tests.postgres_server import TestDatabase, shared_server
 
 
@@ -33,7 +32,7 @@ class SnapshotStyleRecorder(PostgresLedgerRecorder):
         super().insert_events(stored_events, **kwargs)
 
 
-class OnPostgres(TestCase):
+class OnPostgres(ClosesAfterItsThreads):
     """Makes recorders over tables of a database that goes with the test."""
 
     text = False
@@ -47,7 +46,7 @@ class OnPostgres(TestCase):
 
     def create_recorder(self) -> PostgresLedgerRecorder:
         recorder = recorder_on(self.database, self.recorder_class, f"events_{next(self.numbers)}", text=self.text)
-        self.addCleanup(recorder.close)
+        self.close_at_the_end(recorder)
         return recorder
 
     def new_originator_id(self) -> UUID | str:
@@ -89,11 +88,8 @@ class TestTrackingRecorder(OnPostgres, library.TrackingRecorderTestCase):
     pass
 
 
-class TestNonInterleavingNotificationIds(JoinsReaders, OnPostgres, library.NonInterleavingNotificationIDsBaseCase):
-    def create_recorder(self) -> PostgresLedgerRecorder:
-        recorder = super().create_recorder()
-        self.join_new_threads()
-        return recorder
+class TestNonInterleavingNotificationIds(OnPostgres, library.NonInterleavingNotificationIDsBaseCase):
+    pass
 
 
 def test_events_and_what_they_were_made_from_are_tracked_in_one_transaction(database: TestDatabase) -> None:

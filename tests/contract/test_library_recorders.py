@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from unittest import TestCase
 from uuid import UUID, uuid4
 
 import pytest
@@ -35,7 +34,7 @@ from eventsourcing.tests import persistence as library
 from eventsourcing.utils import Environment, get_topic
 
 from storage.sqlite_recorder import LedgerRecorder
-from tests.library_support import JoinsReaders
+from tests.library_support import ClosesAfterItsThreads
 
 
 class SnapshotStyleRecorder(LedgerRecorder):
@@ -45,7 +44,7 @@ class SnapshotStyleRecorder(LedgerRecorder):
         super().insert_events(stored_events, **kwargs)
 
 
-class OnFiles(TestCase):
+class OnFiles(ClosesAfterItsThreads):
     """Makes recorders over files of a folder that goes with the test."""
 
     text = False
@@ -62,7 +61,7 @@ class OnFiles(TestCase):
         path = self.folder / f"events-{next(self.numbers)}.db"
         recorder = self.recorder_class(SQLiteDatastore(str(path), originator_id_type="text" if self.text else "uuid"))
         recorder.create_table()
-        self.addCleanup(recorder.close)
+        self.close_at_the_end(recorder)
         return recorder
 
     def new_originator_id(self) -> UUID | str:
@@ -89,11 +88,8 @@ class TestTrackingRecorder(OnFiles, library.TrackingRecorderTestCase):
     pass
 
 
-class TestNonInterleavingNotificationIds(JoinsReaders, OnFiles, library.NonInterleavingNotificationIDsBaseCase):
-    def create_recorder(self) -> LedgerRecorder:
-        recorder = super().create_recorder()
-        self.join_new_threads()
-        return recorder
+class TestNonInterleavingNotificationIds(OnFiles, library.NonInterleavingNotificationIDsBaseCase):
+    pass
 
 
 class TestInfrastructureFactory(library.InfrastructureFactoryTestCase[SQLiteFactory]):
