@@ -29,7 +29,7 @@ from storage.postgres.log_store import PostgresLogStore
 from streams import topics
 from streams.kafka.app import topic_app
 from streams.kafka.catch_up import CatchUp
-from streams.kafka.host import MAX_BATCH, WITHIN_SECONDS, KafkaHost
+from streams.kafka.host import MAX_BATCH, KafkaHost
 from streams.relay import Relay
 from streams.sequencer import Sequencer
 from streams.topic_partition import KafkaPartition
@@ -43,6 +43,7 @@ OUT: Final = Path("build/bench-cluster.json")
 FORMAT: Final = EntryRecords(ORIGIN)
 ROUNDS: Final = 3
 PATIENCE_SECONDS: Final = 300.0
+WITHIN_SECONDS: Final = 0.05  # how long the empty agent gathers a batch
 Records = Sequence[tuple[int, bytes]]
 
 

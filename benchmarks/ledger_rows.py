@@ -16,6 +16,7 @@ from benchmarks.naive import NaiveLedger, NaiveTrade, trade_fields
 from benchmarks.rig import Rig
 from benchmarks.rows import Budget, Goal, Row, make_row, rate, significant, take_turns
 from benchmarks.samples import SELLER, confirm_body, record_body, user_of
+from cli.wiring.stores import SqliteStores
 from domain.entry import Actor, CommandRef, body_hash
 from domain.ids import IdSource, wallet_id
 from domain.money import Money
@@ -23,6 +24,7 @@ from domain.orders import Receipt
 from domain.signature import Signature
 from domain.trade import Trade
 from domain.trade_events import Terms
+from storage.folder import DataFolder
 
 GROUP = 256
 SAVES = 400
@@ -38,7 +40,7 @@ def both() -> Iterator[tuple[NaiveLedger, Rig, Path]]:
     """The two ledgers, each in its own files."""
     with TemporaryDirectory(prefix="daicho-bench-") as name:
         folder = Path(name)
-        naive, rig = NaiveLedger.at(folder / "naive.db"), Rig(folder)
+        naive, rig = NaiveLedger.at(folder / "naive.db"), Rig(SqliteStores(DataFolder(folder)))
         try:
             yield naive, rig, folder
         finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
+import psycopg
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
 
@@ -64,6 +65,19 @@ class NaiveLedger(Application[UUID]):
     def at(cls, path: Path) -> "NaiveLedger":
         """In a file."""
         return cls({"SQLITE_DBNAME": str(path)})
+
+    @classmethod
+    def on(cls, conninfo: str) -> "NaiveLedger":
+        """In a PostgreSQL database, with a connection for every caller."""
+        return cls({**postgres_environment(conninfo), "POSTGRES_POOL_SIZE": "40"})
+
+
+def postgres_environment(conninfo: str, prefix: str = "") -> dict[str, str]:
+    """How the library finds a PostgreSQL database; `prefix` is the name of a projection."""
+    found = psycopg.conninfo.conninfo_to_dict(conninfo)
+    names = {"DBNAME": "dbname", "HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password"}
+    environment = {f"{prefix}POSTGRES_{ours}": str(found.get(theirs, "")) for ours, theirs in names.items()}
+    return {"PERSISTENCE_MODULE": "eventsourcing.postgres", **environment}
 
 
 def trade_fields(number: int) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The baseline's service: FastAPI as its manual shows it, a `def` endpoint, pydantic, the token verified each time.
 
-`python -m benchmarks.naive_service --port N --db FILE --jwks FILE`: POST /trades saves a trade. With `--secret` there
-is a custodial key, and POST /signed signs each trade by eth-account's general encoder and verifies what it signed, as
-the other side's auditor would; POST /own verifies a signature that the client made.
+`python -m benchmarks.naive_service --port N --db FILE-OR-URL --jwks FILE`: POST /trades saves a trade. With
+`--secret` there is a custodial key, and POST /signed signs each trade by eth-account's general encoder and verifies what
+it signed, as the other side's auditor would; POST /own verifies a signature that the client made.
 """
 
 import argparse
@@ -119,12 +119,13 @@ def main() -> None:
     """Serve until told to stop."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--db", type=Path, required=True)
+    parser.add_argument("--db", required=True, help="a SQLite file, or the address of a PostgreSQL database")
     parser.add_argument("--jwks", type=Path, required=True)
     parser.add_argument("--secret", required=True)
     options = parser.parse_args()
     key = jwt.PyJWK(json.loads(options.jwks.read_text())["keys"][0]).key
-    app = create(NaiveLedger.at(options.db), key, bytes.fromhex(options.secret))
+    ledger = NaiveLedger.on(options.db) if "://" in options.db else NaiveLedger.at(Path(options.db))
+    app = create(ledger, key, bytes.fromhex(options.secret))
     uvicorn.run(app, port=options.port, loop="uvloop", http="httptools", access_log=False, log_level="warning")
 
 

@@ -1,5 +1,6 @@
 """The baseline of the projection rows: the eventsourcing library's ProjectionRunner, as its manual shows it."""
 
+import contextlib
 import json
 import sys
 import threading
@@ -128,7 +129,7 @@ class TradesProjection(Projection[View]):
 def _write_recorded(cursor: Any, at: int, made: LibraryTrade.Recorded) -> None:
     terms = made.terms
     units = int(terms["amount"]["units"])
-    cursor.execute("INSERT INTO entries VALUES (?, ?, NULL, ?)", (at, at, json.dumps(terms)))
+    cursor.execute("INSERT INTO entries VALUES (?, ?, NULL, ?)", (at, at, json.dumps(terms).encode()))
     cursor.execute(
         "INSERT INTO trades (position, id, seller, buyer, currency, amount, recorded_by, traded_on, description,"
         " reference, state, open, disputed_by, last_position) VALUES (?,?,?,?,?,?,?,?,?,?,'recorded',?,'',?)",
@@ -146,7 +147,7 @@ def _write_change(cursor: Any, at: int, change: LibraryTrade.Changed, kind: str)
     trade, seller, buyer, currency, amount, still_open = cursor.fetchone()
     units = amount if kind == "confirmed" else -int(change.data["amount"]["units"])
     still_open += 0 if kind == "confirmed" else units
-    cursor.execute("INSERT INTO entries VALUES (?, ?, NULL, ?)", (at, trade, json.dumps(change.data)))
+    cursor.execute("INSERT INTO entries VALUES (?, ?, NULL, ?)", (at, trade, json.dumps(change.data).encode()))
     cursor.execute(
         "UPDATE trades SET state = ?, open = ?, last_position = ? WHERE position = ?",
         ("confirmed" if still_open else "settled", still_open, at, trade),
@@ -159,7 +160,9 @@ def _write_change(cursor: Any, at: int, change: LibraryTrade.Changed, kind: str)
         before, pair = cursor.fetchone() or ("0", at)
         balance = str(signed + int(before))
         cursor.execute(
-            "INSERT OR REPLACE INTO balances VALUES (?, ?, ?, ?, ?, ?)", (company, other, currency, balance, at, pair)
+            "INSERT INTO balances VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (company, counterparty, currency) DO UPDATE"
+            " SET units = excluded.units, position = excluded.position, pair = excluded.pair",
+            (company, other, currency, balance, at, pair),
         )
         if company < other:
             cursor.execute("INSERT INTO postings VALUES (?, ?, ?)", (pair, at, balance))
@@ -196,7 +199,12 @@ def open_runner(folder: Path, view: str) -> Any:
 
 def fill_baseline(folder: Path, records: list[Record]) -> int:
     """Save the trade events of these records with the library; the last notification's id."""
-    ledger = open_ledger(folder, "events.db")
+    with contextlib.closing(open_ledger(folder, "events.db")) as ledger:
+        return save_all(ledger, records)
+
+
+def save_all(ledger: LibraryLedger, records: list[Record]) -> int:
+    """Save the trade events of these records; the last notification's id."""
     made: dict[str, LibraryTrade] = {}
     last = 0
     for _, entry in records:
@@ -211,5 +219,4 @@ def fill_baseline(folder: Path, records: list[Record]) -> int:
         else:
             continue
         last = ledger.save(made[trade])[-1].notification.id
-    ledger.close()
     return last

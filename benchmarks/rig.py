@@ -6,7 +6,6 @@ The HTTP rows use `daicho serve` itself; this rig is for rows that leave HTTP ou
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -16,6 +15,7 @@ from benchmarks.samples import BUYERS, CHAIN_ID, CONTRACT, OPERATOR, ORIGIN, SEL
 from chain.curve import address_of_secret, sign_digest
 from chain.eip712 import TypedSigner, signature_hex
 from cli.interpreter import settle_down
+from cli.wiring.stores import Stores
 from domain.authorship import Authorship, Signed, Unsigned
 from domain.commands import CLIENT_COMMANDS, Command, OpenBook, OpenWallet, RegisterCompany, union_of
 from domain.entry import Actor, entry_leaf_hash
@@ -25,10 +25,7 @@ from domain.orders import Answer, Order, Receipt
 from domain.signature import ClientSignature
 from merkle.notes import Ed25519Signer, join_note
 from projections.projector import Projector
-from projections.store import ReadStore
 from storage.clock import LedgerClock
-from storage.entry_log import SqliteEntryLog
-from storage.log_store import SqliteLogStore
 from storage.writer import GroupWriter
 from streams.local import LocalHost
 from streams.publisher import Publisher
@@ -84,27 +81,32 @@ class PromiseKey:
 
 
 class Rig:
-    """A ledger in a folder with its companies and wallets, its processors following, its promises signed."""
+    """A ledger in its stores with its companies and wallets, its promises signed.
 
-    def __init__(self, folder: Path) -> None:
+    Its processors follow in threads, or not at all where they have processes of their own (`following` false).
+    """
+
+    def __init__(self, stores: Stores, *, following: bool = True) -> None:
         settle_down()
         self.loop = asyncio.new_event_loop()
-        self.ledger = Ledger({"SQLITE_DBNAME": str(folder / "ledger.db")})
+        self.ledger = Ledger(stores.ledger_environment())
         self.recorder: Any = self.ledger.recorder
         self.recorder.bind(ORIGIN, LedgerClock())
-        self.entries = SqliteEntryLog(folder / "ledger.db")
+        stores.attach(self.recorder)
+        self.entries = stores.entries()
         self.writer = GroupWriter(self.recorder, self.entries, self.ledger)
         self.keys = KeyRing()
         self.ledger.connect(self.writer, Authorship(ORIGIN, self.ledger.load, self.keys, self.keys))
         promise_key = Ed25519Signer.from_seed(f"{ORIGIN}/promise", bytes(range(32)))
         self.promiser = Promiser(ORIGIN, PromiseKey(promise_key))
         log_key = Ed25519Signer.from_seed(ORIGIN, bytes(range(1, 33)))
-        self._log_store, self._read_store = SqliteLogStore(folder / "log.db"), ReadStore(folder / "read.db")
+        self._log_store, self._read_store = stores.log(), stores.reads()
         sequencer = Sequencer(ORIGIN, self._log_store, log_key)
         self.host, self.publisher = LocalHost(), Publisher(sequencer)
         self.source = self.host.source(self.entries)
-        self.host.add(self.source, sequencer)
-        self.host.add(self.source, Projector(self._read_store))
+        if following:
+            self.host.add(self.source, sequencer)
+            self.host.add(self.source, Projector(self._read_store))
         self.writer.on_commit.append(self.source.wake)
         self.run(self._start(str(log_key.key), str(promise_key.key)))
         self.run(self.drain())

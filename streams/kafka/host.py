@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from streams.faults import Backoff, one_line
 from streams.kafka.app import TopicApp, Unassigned, other_instance, topic_app
+from streams.kafka.batches import Batches
 from streams.kafka.catch_up import NEAR_RECORDS, CatchUp
 from streams.kafka.record import FaustRecord, of_message
 from streams.local import ENDED, FAILED, NEVER_PASSES, RUNNING, STOPPED, ProcessorStatus
@@ -25,7 +26,6 @@ from streams.topic_record import Format
 from streams.topics import TopicsRefused
 
 MAX_BATCH: Final = 1_000
-WITHIN_SECONDS: Final = 0.05  # how long a batch is gathered for
 FAR_RECORDS: Final = 20_000  # so far behind Faust hands over to the plain consumer
 STOP_SECONDS: Final = 10.0
 APP_STOP_SECONDS: Final = 5.0
@@ -149,17 +149,27 @@ class KafkaHost:
         return await asyncio.to_thread(self._new_catch_up().place)
 
     async def _agent(self, stream: Any) -> None:
-        """In Faust: batch after batch, each processed before the next is taken."""
-        async for events in stream.take_events(self._max_batch, within=WITHIN_SECONDS):
-            if self._leave.is_set():
-                return
-            try:
-                await self._feed([of_message(event.message) for event in events])
-            except Exception as error:  # noqa: BLE001 Faust would only log it and go on with the next batch
-                self._failure = error
-                self._leave.set()
-                return
-            self._measure(stream, events[-1].message)
+        """In Faust: records are gathered while the batch before them is processed."""
+        batches = Batches(self._max_batch)
+        working = asyncio.create_task(self._work(batches, stream), name=f"work-{self._processor.name}")
+        try:
+            async for event in stream.events():
+                if self._leave.is_set():
+                    return
+                await batches.put(event.message)
+        finally:
+            working.cancel()
+
+    async def _work(self, batches: Batches, stream: Any) -> None:
+        """Batch after batch, each processed before the next is taken."""
+        try:
+            while not self._leave.is_set():
+                messages = await batches.take()
+                await self._feed([of_message(message) for message in messages])
+                self._measure(stream, messages[-1])
+        except Exception as error:  # noqa: BLE001 Faust would only log it and go on with the next batch
+            self._failure = error
+            self._leave.set()
 
     async def _feed(self, raws: Sequence[FaustRecord]) -> None:
         """Decode and process; a record that repeats earlier ones begins a run of its own."""

@@ -7,12 +7,13 @@ from typing import Any, Final
 
 from streams.faults import Backoff, one_line
 from streams.kafka.app import TopicApp, other_instance, topic_app
-from streams.kafka.host import APP_STOP_SECONDS, WITHIN_SECONDS
+from streams.kafka.host import APP_STOP_SECONDS
 from streams.kafka.record import of_message
 from streams.processor import ProcessorError
 from streams.topic_record import Format
 
 MAX_BATCH: Final = 100
+WITHIN_SECONDS: Final = 0.05  # how long news are gathered for
 logger = logging.getLogger("daicho.streams")
 
 
