@@ -1,8 +1,8 @@
 """The baseline's service: FastAPI as its manual shows it, a `def` endpoint, pydantic, the token verified each time.
 
 `python -m benchmarks.naive_service --port N --db FILE-OR-URL --jwks FILE`: POST /trades saves a trade. With
-`--secret` there is a custodial key, and POST /signed signs each trade by eth-account's general encoder and verifies what
-it signed, as the other side's auditor would; POST /own verifies a signature that the client made.
+`--secret` there is a custodial key, and POST /signed signs each trade by eth-account's general encoder and verifies
+what it signed, as the other side's auditor would; POST /own verifies a signature that the client made.
 """
 
 import argparse
