@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+import psycopg
 from eventsourcing.persistence import Tracking
 from eventsourcing.postgres import PostgresTrackingRecorder
 from eventsourcing.projection import ProjectionRunner
+from psycopg.rows import tuple_row
 
 from benchmarks.ledger_rows import decided_trades, save_new, store_all
 from benchmarks.naive import NaiveCompany, NaiveLedger, postgres_environment
@@ -185,18 +187,14 @@ class PostgresView(PostgresTrackingRecorder):
             write(_Translated(cursor), tracking.notification_id)
 
 
-class _Translated:
-    """The library's cursor, spoken to as SQLite's is."""
+class _Translated(psycopg.RawCursor[tuple[Any, ...]]):
+    """A cursor inside the library's transaction, spoken to as SQLite's is."""
 
     def __init__(self, cursor: Any) -> None:
-        self._cursor = cursor
+        super().__init__(cursor.connection, row_factory=tuple_row)
 
-    def execute(self, statement: str, values: tuple[Any, ...]) -> None:
-        self._cursor.execute(translated(statement), values)
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        row = self._cursor.fetchone()
-        return tuple(row.values()) if row is not None else None
+    def execute(self, statement: Any, values: Any = (), **options: Any) -> Any:
+        return super().execute(translated(statement), values, **options)
 
 
 def _environment(events: str, view: str = "") -> dict[str, str]:

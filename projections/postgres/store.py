@@ -96,7 +96,7 @@ class PostgresConnection:
         else:
             cursor = connection.execute("BEGIN")
             # one projector at a time, in whatever process: the second one sees the first one's position
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (self._lock_key,))
+            connection.execute("SELECT pg_advisory_xact_lock($1)", (self._lock_key,))
         self._inside = True
         return cursor
 
@@ -111,7 +111,7 @@ class PostgresConnection:
                 raise psycopg.OperationalError("the connection was lost inside a transaction")
         elif self._connection is None or not usable(self._connection):
             self.close()
-            self._connection = psycopg.connect(self._conninfo, autocommit=True)
+            self._connection = psycopg.connect(self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor)
         return self._connection
 
     def _broken(self, error: psycopg.Error) -> None:
