@@ -198,8 +198,11 @@ def projector(server: PostgresServer) -> Iterator[Projector]:
         store.close()
 
 
-def rows(bench: Bench) -> Iterator[dict[str, Any]]:
-    """Every row: name, our rate and the baseline's (records a second, medians), their ratio, its gate."""
+def rows(bench: Bench, only: str = "", rounds: int = ROUNDS) -> Iterator[dict[str, Any]]:
+    """Every row: name, our rate and the baseline's (records a second, medians), their ratio, its gate.
+
+    `only` is a part of the names of the rows that are wanted.
+    """
     count = len(bench.records)
     filled = bench.filled_topic()
 
@@ -243,8 +246,10 @@ def rows(bench: Bench) -> Iterator[dict[str, Any]]:
         ("topic to verified tree ÷ poll + hashing", tree, bare_tree, 0.5),
     ]
     for name, ours, theirs, gate in pairs:
+        if only not in name:
+            continue
         times: list[tuple[float, float]] = []
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             if "agent" in name:  # a group reads a topic once
                 filled = bench.filled_topic()
             times.append((ours(), theirs()))
@@ -256,16 +261,18 @@ def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="benchmarks.cluster", description=__doc__.splitlines()[0])
     parser.add_argument("--records", type=int, default=50_000)
+    parser.add_argument("--only", default="", metavar="WORD", help="rows with this in their name")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
     console = Console(width=None if sys.stdout.isatty() else 140)
     with console.status("preparing"):
         records = walk(3, options.records).factory.records
-    table = Table(title=f"{options.records:,} entries, medians of {ROUNDS} interleaved rounds")
+    table = Table(title=f"{options.records:,} entries, medians of {options.rounds} interleaved rounds")
     for name in ("row", "ours/s", "baseline/s", "ratio", "gate"):
         table.add_column(name, justify="left" if name == "row" else "right")
     found = []
     with KafkaBroker() as broker, PostgresServer() as server, tempfile.TemporaryDirectory():
-        for row in rows(Bench(broker, server, records)):
+        for row in rows(Bench(broker, server, records), options.only, options.rounds):
             found.append(row)
             console.print(f"{row['row']}: {row['ratio']:.2f}")
             table.add_row(
