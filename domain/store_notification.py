@@ -122,9 +122,14 @@ class Standing(Part, frozen=True, forbid_unknown_fields=True):
 
 
 class Plan(Part, frozen=True, forbid_unknown_fields=True):
-    """What has been bought and until when it is paid. `expires_at` is absent for what does not expire."""
+    """What has been bought and until when it is paid. `expires_at` is absent for what does not expire.
+
+    `since` is when the paid period began, where the store says so: a later period counts before an earlier one, however
+    late something is said of the earlier one (its refund, say).
+    """
 
     product: StoreText
+    since: Millis = 0
     expires_at: Millis | None = None
     phase: Phase = Phase.REGULAR
     ownership: Ownership = Ownership.OWN
