@@ -170,9 +170,13 @@ class GroupWriter:
     async def warm(self, orders: Sequence[Order]) -> None:
         """Read what the orders name in a thread, where reading may wait; otherwise it is read when it is needed.
 
-        A store that cannot be read is found out by whoever needs what is missing.
+        What an order is to create is not read: whether it is there already is asked for the whole group at once. A
+        store that cannot be read is found out by whoever needs what is missing.
         """
-        if self._recorder.WAITS and (ids := self._decider.unknown(orders)):
+        if not self._recorder.WAITS:
+            return
+        created = {order.creates() for order in orders}
+        if ids := [name for name in self._decider.unknown(orders) if name not in created]:
             with contextlib.suppress(StorageUnavailable):
                 self._decider.keep(await asyncio.get_running_loop().run_in_executor(None, self._decider.read, ids))
 
