@@ -200,3 +200,9 @@ class StoreNotification(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     def semantic_key(self) -> str:
         """The same for two messages that say the same of the same moment, whatever ids they carry."""
         return f"{self.store}|{self.environment}|{self.line or ''}|{self.kind}|{self.label}|{self.signed_at}"
+
+    @property
+    def says_nothing(self) -> bool:
+        """True when it holds neither a snapshot nor a fact."""
+        parts = (self.standing, self.plan, self.renewal)
+        return parts == (None, None, None) and not (self.charges or self.refunds or self.reversals)

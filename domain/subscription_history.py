@@ -72,34 +72,38 @@ class History:
 
     def observe(self, said: StoreNotification) -> None:
         """Take in everything that a message says."""
-        if said.standing is not None:
-            self.standings.add(said.standing)
-        self.plan = later(self.plan, said.plan)
-        self.renewal = later(self.renewal, said.renewal)
+        self.add_snapshots(said.standing, said.plan, said.renewal)
         for charge in said.charges:
             self.add_charge(charge)
         self.refunds.update(said.refunds)
         self.reversals.update(said.reversals)
 
+    def add_snapshots(self, standing: Standing | None, plan: Plan | None, renewal: Renewal | None) -> None:
+        """How things stood at some moment; each part counts by its own."""
+        if standing is not None:
+            self.standings.add(standing)
+        self.plan = later(self.plan, plan)
+        self.renewal = later(self.renewal, renewal)
+
     def add_charge(self, charge: Charge) -> None:
         """Money was taken. Of two descriptions of one charge the same one is kept, whichever came first."""
-        known = self.charges.get(charge.key)
-        self.charges[charge.key] = charge if known is None else max(known, charge, key=_charge_order)
+        self.charges[charge.key] = self._better(charge)
 
-    def knows(self, said: StoreNotification) -> bool:
-        """True when taking this in would change nothing."""
-        return (
-            (said.standing is None or said.standing in self.standings)
-            and later(self.plan, said.plan) == self.plan
-            and later(self.renewal, said.renewal) == self.renewal
-            and all(
-                charge.key in self.charges
-                and max(self.charges[charge.key], charge, key=_charge_order) == self.charges[charge.key]
-                for charge in said.charges
-            )
-            and self.refunds.issuperset(said.refunds)
-            and self.reversals.issuperset(said.reversals)
+    def news(self, said: StoreNotification) -> StoreNotification:
+        """The message without everything that is known already."""
+        return msgspec.structs.replace(
+            said,
+            standing=None if said.standing in self.standings else said.standing,
+            plan=None if later(self.plan, said.plan) == self.plan else said.plan,
+            renewal=None if later(self.renewal, said.renewal) == self.renewal else said.renewal,
+            charges=tuple(charge for charge in said.charges if self._better(charge) != self.charges.get(charge.key)),
+            refunds=tuple(refund for refund in said.refunds if refund not in self.refunds),
+            reversals=tuple(reversal for reversal in said.reversals if reversal not in self.reversals),
         )
+
+    def _better(self, charge: Charge) -> Charge:
+        known = self.charges.get(charge.key)
+        return charge if known is None else max(known, charge, key=_charge_order)
 
     # -- what follows from it ----------------------------------------------------------------------------------------
 

@@ -101,7 +101,7 @@ def test_repeats_change_nothing_whatever_was_lost(messages: list[StoreNotificati
     random.shuffle(once)
     history = told(*messages)
     assert seen(history) == seen(told(*once))
-    assert all(history.knows(message) for message in messages)
+    assert all(history.news(message).says_nothing for message in messages)
 
 
 STATES = st.sampled_from(list(State))
@@ -125,10 +125,10 @@ def test_no_order_matters_even_when_messages_of_one_moment_contradict_each_other
 
 def test_a_message_that_says_something_new_is_not_known() -> None:
     history = told(BOUGHT)
-    assert history.knows(BOUGHT)
-    assert not any(history.knows(message) for message in SEVEN[1:])
-    assert not history.knows(said(1, charges=(Charge("c1", 1, "monthly", "JPY", 990_000),)))
-    assert history.knows(said(9)), "nothing is said at all"
+    assert history.news(BOUGHT).says_nothing
+    assert not any(history.news(message).says_nothing for message in SEVEN[1:])
+    assert not history.news(said(1, charges=(Charge("c1", 1, "monthly", "JPY", 990_000),))).says_nothing
+    assert history.news(said(9)).says_nothing, "nothing is said at all"
 
 
 def test_a_late_refund_of_an_older_charge_is_kept_and_ends_nothing() -> None:
