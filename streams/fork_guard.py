@@ -213,22 +213,26 @@ class ForkGuard:
             return
 
     def _compare(self) -> None:
-        """In the thread: raises _Fork or _Wait, returns when all agree. What needs no chain is compared first."""
-        head = self._entries.head()
-        self._compare_leaf("log", ("the log was sequenced up to", "was sequenced"), *self._log.position(), head)
+        """In the thread: raises _Fork or _Wait, returns when all agree. What needs no chain is compared first.
+
+        Each word about the log is heard before the store's end is looked at: other processes write meanwhile, and what
+        they have written may be sequenced, in a topic or anchored a moment later.
+        """
+        self._compare_leaf("log", ("the log was sequenced up to", "was sequenced"), *self._log.position())
         for claim in self._own_claims():
-            self._compare_claim(claim, head)
+            self._compare_claim(claim)
         if self._topics is not None:
-            self._compare_topics(self._topics, head)
+            self._compare_topics(self._topics)
         try:
             contract = self._contract_head()
         except Exception as error:
             reason = f"{WAITING_FOR_CONTRACT} ({one_line(error)})"
-            raise _Wait(reason, "contract", head) from error
+            raise _Wait(reason, "contract", self._entries.head()) from error
         if contract.size:
-            self._compare_claim(Claim("contract", contract.size, contract.root), head)
+            self._compare_claim(Claim("contract", contract.size, contract.root))
 
-    def _compare_leaf(self, source: str, words: tuple[str, str], position: int, leaf: bytes, head: int) -> None:
+    def _compare_leaf(self, source: str, words: tuple[str, str], position: int, leaf: bytes) -> None:
+        head = self._entries.head()
         if position > head:
             raise _Fork(f"{words[0]} {position}, the store ends at {head}", source, position)
         if position:
@@ -236,14 +240,14 @@ class ForkGuard:
             if leaf_hash(entry) != leaf:
                 raise _Fork(f"entry {position} is not the one that {words[1]}", source, position)
 
-    def _compare_topics(self, topics: Topics, head: int) -> None:
+    def _compare_topics(self, topics: Topics) -> None:
         try:
             entry, checkpoint = topics.last_entry(), topics.last_checkpoint()
         except Exception as error:
-            raise _Wait(f"{WAITING_FOR_TOPICS} ({one_line(error)})", "topic", head) from error
-        self._compare_leaf("topic", ("the topic goes up to", "stands in the topic"), *entry, head)
+            raise _Wait(f"{WAITING_FOR_TOPICS} ({one_line(error)})", "topic", self._entries.head()) from error
+        self._compare_leaf("topic", ("the topic goes up to", "stands in the topic"), *entry)
         if checkpoint[0]:
-            self._compare_claim(Claim("topic of checkpoints", *checkpoint), head)
+            self._compare_claim(Claim("topic of checkpoints", *checkpoint))
 
     def _own_claims(self) -> Iterator[Claim]:
         checkpoint = self._log.last_checkpoint()
@@ -253,8 +257,9 @@ class ForkGuard:
         if anchor is not None:
             yield Claim("anchor", anchor.size, bytes.fromhex(anchor.root))
 
-    def _compare_claim(self, claim: Claim, head: int) -> None:
+    def _compare_claim(self, claim: Claim) -> None:
         source, size, root = claim
+        head = self._entries.head()
         if size > head:
             raise _Fork(f"the {source} has size {size}, the store ends at {head}", source, size)
         if size > self._view.size:

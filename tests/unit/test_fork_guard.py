@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from domain.anchor import AnchorSubmitted
 from domain.anchor_book import AnchorBook, LaneReport
 from domain.errors import DaichoError, LedgerReadOnly
+from merkle.hashing import leaf_hash
 from merkle.notes import Ed25519Signer
 from storage.clock import LedgerClock
 from storage.log_store import SqliteLogStore
@@ -108,6 +109,32 @@ def test_a_new_ledger_opens(tmp_path: Path) -> None:
     assert refusals[-1] is None
     log.close()
     book.close()
+
+
+def test_what_other_processes_write_while_it_is_compared_is_no_fork(house: House) -> None:
+    class Busy:
+        """Each time it is asked, another replica has written, and the word is about that already."""
+
+        def grow(self, upto: int) -> None:
+            house.entries.records = RECORDS[:upto]
+            house.sequencer.process(RECORDS[90:upto])
+            house.sequencer.publish(NOW)
+
+        def last_entry(self) -> tuple[int, bytes]:
+            self.grow(105)
+            return 105, leaf_hash(RECORDS[104][1])
+
+        def last_checkpoint(self) -> tuple[int, bytes]:
+            self.grow(110)
+            return 110, house.root(110)
+
+        def head(self) -> Contract:
+            self.grow(120)
+            return Contract(120, house.root(120))
+
+    busy = Busy()
+    guard = ForkGuard(house.entries, house.sequencer.view, house.log, house.book, busy.head, busy)
+    assert house.check(guard) is True
 
 
 # ---- ahead of the store
