@@ -106,6 +106,14 @@ def apply(bootstrap: str, book: str) -> list[str]:
         return [_create(admin, topic_name(book, topic.suffix), topic, replicas) for topic in TOPICS]
 
 
+def missing(bootstrap: str, book: str) -> list[str]:
+    """The names of the book's topics that Kafka does not have. Raises KafkaError when Kafka does not answer."""
+    names = [topic_name(book, topic.suffix) for topic in TOPICS]
+    with _admin(bootstrap) as admin:
+        known = {each["name"] for each in admin.describe_topics(names) if each["error_code"] != _UNKNOWN_TOPIC}
+    return [name for name in names if name not in known]
+
+
 def check(bootstrap: str, book: str) -> list[str]:
     """Everything about the book's topics that is not as it must be, a line each; empty when all is well.
 

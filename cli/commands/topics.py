@@ -1,5 +1,6 @@
 """`daicho topics`: the book's topics in Kafka: make them, check what they are, compare what they hold."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ app = App(name="topics", help="The book's topics in Kafka: apply, check, verify.
 
 @app.command
 def apply() -> int:
-    """Create the topics that are missing. What exists is never changed; exit code 1 when it is not what it must be."""
-    settings = _settings()
-    from streams import topics
+    """Create the topics that are missing. What exists is never changed; exit code 1 when it is not what it must be.
 
-    for line in topics.apply(settings.kafka_bootstrap, settings.book):
+    Refused while a relay of the book is at work.
+    """
+    settings = _settings()
+    for line in _made(settings):
         console.print(line, markup=False)
     return check()
 
@@ -69,6 +71,20 @@ def verify(*, resume: Path | None = None, json: bool = False) -> int:
 def _as_json(report: Any) -> dict[str, Any]:
     counted = ("topic", "records", "repeated", "missing", "changed", "foreign", "ahead", "order", "to_come", "agrees")
     return {name: getattr(report, name) for name in counted} | {"findings": report.findings}
+
+
+def _made(settings: Settings) -> list[str]:
+    """What was created. Where the book has no schema yet, no relay can be at work."""
+    from cli.wiring.beginning import make_topics
+    from cli.wiring.postgres_stores import service_database
+    from storage.postgres.migrate import SchemaError, check_schema
+    from streams import topics
+
+    if settings.clustered:
+        with contextlib.suppress(SchemaError):
+            check_schema(service_database(settings))
+            return make_topics(settings, service_database(settings))
+    return topics.apply(settings.kafka_bootstrap, settings.book)
 
 
 def _settings() -> Settings:

@@ -143,6 +143,10 @@ def test_a_kafka_that_lost_its_disk_is_filled_again_from_the_store(cluster: Loca
     kafka.start()
     cluster.wait_healthy("kafka")
     meanwhile = new_companies(cluster, 1)
+    for command in (("init",), ("topics", "apply")):
+        refused = cluster.daicho("init", *command)
+        assert refused.returncode != 0
+        assert "daicho.main.entries is missing and a relay is at work: stop it first" in refused.stdout + refused.stderr
     cluster["relay"].stop()
     assert cluster.daicho("init", "init").returncode == 0
     cluster["relay"].start()
