@@ -12,7 +12,7 @@ import msgspec
 from projections.bulk import read_json, write_rows
 from projections.fold import Fold, Needs, Pair, running
 from projections.rows import NOTHING_PENDING, BalanceRow, CompanyRow, TradeRow, WalletRow
-from projections.store import Connection
+from projections.store import Connection, together
 
 _TRADE_STATE: Final = ("state", "open", "disputed_by", "pending", "last_position")
 _TRADE_KEY: Final = ("position", "id", "seller", "buyer", "currency", "amount")
@@ -75,11 +75,12 @@ def load(connection: Connection, fold: Fold, needs: Needs) -> None:
 
 def save(connection: Connection, fold: Fold, first: int) -> None:
     """Store what the fold has changed. Rows made at `first` or later are new, all others exist."""
-    save_entries(connection, fold)
-    save_companies(connection, fold, first)
-    save_wallets(connection, fold, first)
-    save_trades(connection, fold, first)
-    save_balances(connection, fold)
+    with together(connection):
+        save_entries(connection, fold)
+        save_companies(connection, fold, first)
+        save_wallets(connection, fold, first)
+        save_trades(connection, fold, first)
+        save_balances(connection, fold)
 
 
 def save_entries(connection: Connection, fold: Fold) -> None:

@@ -7,9 +7,9 @@ milliseconds). Writers wait for each other at `BEGIN IMMEDIATE`, at most `BUSY_T
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal, Protocol
+from typing import Any, ClassVar, Final, Literal, Protocol, runtime_checkable
 
 from projections.schema import SCHEMA_VERSION, STATEMENTS
 
@@ -54,6 +54,15 @@ class Connection(Protocol):
 
     def execute(self, statement: str, values: Sequence[Any] = (), /) -> Any:
         """Run one statement; its `Cursor`."""
+        ...
+
+
+@runtime_checkable
+class Batching(Protocol):
+    """A connection to another machine, which is sent many statements without waiting for each one's answer."""
+
+    def together(self) -> AbstractContextManager[None]:
+        """Inside, statements are only sent; whoever asks for rows waits. Errors are raised at its end at the latest."""
         ...
 
 
@@ -197,3 +206,8 @@ def progress(connection: Connection, source: Source) -> tuple[int, bytes, str]:
 def save_progress(connection: Connection, source: Source, position: int, leaf: bytes, log: str) -> None:
     """Say how far a source has come, in the transaction of its effects."""
     connection.execute(_SAVE_PROGRESS, (source, position, leaf, log))
+
+
+def together(connection: Connection) -> AbstractContextManager[None]:
+    """Statements whose answers nobody needs one by one: sent in one go where that saves waiting."""
+    return connection.together() if isinstance(connection, Batching) else nullcontext()

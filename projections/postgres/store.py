@@ -84,6 +84,16 @@ class PostgresConnection:
             self._broken(error)
             raise unavailable(error) from error
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Statements that follow each other without waiting for answers (libpq's pipeline mode)."""
+        try:
+            with self._connected().pipeline():
+                yield
+        except psycopg.Error as error:
+            self._broken(error)
+            raise unavailable(error) from error
+
     def close(self) -> None:
         """Close it for good."""
         if self._connection is not None:

@@ -71,6 +71,8 @@ class Database:
             "idle_in_transaction_session_timeout": f"{self.idle_in_transaction_seconds * 1000:.0f}",
             "default_transaction_isolation": r"read\ committed",  # what is read after a lock is what it protects
             "synchronous_commit": "on",  # an answered command survives a power cut, whatever the server's default
+            # a plan made for an empty table reads it from end to end, and would be kept while the table grows
+            "plan_cache_mode": "force_custom_plan",
         }
         return {
             "options": " ".join(f"-c {name}={value}" for name, value in settings.items()),

@@ -15,7 +15,7 @@ from projections.anchor_projector import AnchorProjector
 from projections.digest import digest, first_difference
 from projections.postgres.store import PostgresReadStore, reads_schema
 from projections.projector import Projector
-from projections.store import ReadStore, StoreOutdated, progress
+from projections.store import ReadStore, StoreOutdated, progress, together, transaction
 from tests.entry_factory import walk
 from tests.postgres_server import PostgresServer, TestDatabase
 from tests.projection_support import AnchorFactory, projected
@@ -181,3 +181,16 @@ def test_both_kinds_of_store_say_what_their_errors_are() -> None:
     for kind in (ReadStore, PostgresReadStore):
         assert all(issubclass(error, Exception) for error in kind.DATABASE_ERRORS)
         assert kind.DATABASE_ERRORS
+
+
+def test_a_refused_row_among_statements_sent_together_takes_the_whole_batch_back(store: PostgresReadStore) -> None:
+    connection, row = store.writer(), (1, b"leaf", "today", "AnchorMined", "anchor", "0x00")
+    insert, count = "INSERT INTO anchor_entries VALUES (?, ?, ?, ?, ?, ?)", "SELECT count(*) FROM anchor_entries"
+    with pytest.raises(StorageUnavailable, match="cannot be used"), transaction(connection), together(connection):
+        for _ in range(2):
+            connection.execute(insert, row)
+    assert connection.execute(count).fetchone() == (0,)
+    with transaction(connection), together(connection):
+        connection.execute(insert, row)
+        assert connection.execute(count).fetchone() == (1,), "who asks for rows waits"
+    assert connection.execute(count).fetchone() == (1,)
