@@ -329,14 +329,16 @@ def end_sessions(database: TestDatabase, purpose: str) -> None:
         )
 
 
-def test_a_look_up_planned_for_an_empty_table_uses_the_index_once_it_has_grown(database: TestDatabase) -> None:
+def test_a_look_up_planned_for_a_small_table_uses_the_index_once_it_has_grown(database: TestDatabase) -> None:
+    fill = "INSERT INTO stored_events_claims SELECT 'cmd|' || n, n, '', 1 FROM generate_series(%s::int, %s::int) AS n"
+    look = "EXECUTE known(ARRAY['cmd|1', 'cmd|2'])"
     with database.writer.connect("test") as session, database.owner.connect("test") as owner:
+        owner.execute(fill, (1, 10))
+        owner.execute("ANALYZE stored_events_claims")
         session.execute("PREPARE known(text[]) AS SELECT position FROM stored_events_claims WHERE key = ANY($1)")
         for _ in range(10):  # after five executions PostgreSQL may keep the plan
-            session.execute("EXECUTE known(ARRAY['a', 'b'])")
-        owner.execute(
-            "INSERT INTO stored_events_claims SELECT 'cmd|' || n, n, '', 1 FROM generate_series(1, 20000) AS n"
-        )
-        plan = "\n".join(row[0] for row in session.execute("EXPLAIN EXECUTE known(ARRAY['a', 'b'])").fetchall())
+            session.execute(look)
+        owner.execute(fill, (11, 20_000))
+        plan = "\n".join(row[0] for row in session.execute(f"EXPLAIN {look}").fetchall())
     assert "Seq Scan" not in plan
     assert "stored_events_claims_pkey" in plan

@@ -186,9 +186,14 @@ def test_both_kinds_of_store_say_what_their_errors_are() -> None:
 def test_a_refused_row_among_statements_sent_together_takes_the_whole_batch_back(store: PostgresReadStore) -> None:
     connection, row = store.writer(), (1, b"leaf", "today", "AnchorMined", "anchor", "0x00")
     insert, count = "INSERT INTO anchor_entries VALUES (?, ?, ?, ?, ?, ?)", "SELECT count(*) FROM anchor_entries"
-    with pytest.raises(StorageUnavailable, match="cannot be used"), transaction(connection), together(connection):
-        for _ in range(2):
-            connection.execute(insert, row)
+
+    def repeated() -> None:
+        with transaction(connection), together(connection):
+            for _ in range(2):
+                connection.execute(insert, row)
+
+    with pytest.raises(StorageUnavailable, match="cannot be used"):
+        repeated()
     assert connection.execute(count).fetchone() == (0,)
     with transaction(connection), together(connection):
         connection.execute(insert, row)
