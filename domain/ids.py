@@ -77,6 +77,16 @@ def anchor_id(chain_id: int, contract: str, publisher: str, nonce: int) -> str:
     return str(uuid5(NAMESPACE, f"anchor:{chain_id}:{contract.lower()}:{publisher.lower()}:{nonce}"))
 
 
+def subscription_id(store: str, environment: str, line: str) -> str:
+    """The aggregate id of a subscription by the name that its store has for it."""
+    return str(uuid5(NAMESPACE, f"subscription:{store}:{environment}:{line}"))
+
+
+def charge_id(store: str, environment: str, key: str) -> str:
+    """Our name of a charge at a store."""
+    return str(uuid5(NAMESPACE, f"charge:{store}:{environment}:{key}"))
+
+
 def is_uuid7(text: str) -> bool:
     """True for the canonical lower-case form of a UUIDv7."""
     try:
