@@ -1,0 +1,1 @@
+"""App Store Server Notifications V2: verified, and translated into our own words."""

@@ -1,0 +1,189 @@
+"""A verified message of Apple's in our own words.
+
+A field of another type than Apple documents is treated as absent: the message is rightly signed and is kept whole in
+the archive, so nothing is lost by not understanding all of it.
+
+https://developer.apple.com/documentation/appstoreserverapi/jwstransactiondecodedpayload
+https://developer.apple.com/documentation/appstoreserverapi/jwsrenewalinfodecodedpayload
+"""
+
+import re
+from typing import Any, Final
+
+from domain.store_notification import (
+    WHOLE,
+    Charge,
+    Kind,
+    Ownership,
+    Phase,
+    Plan,
+    PriceConsent,
+    Refund,
+    RefundReversal,
+    Renewal,
+    Standing,
+    State,
+    Store,
+    StoreNotification,
+)
+from stores.apple.kinds import kind_of
+from stores.apple.verify import AppleMessage
+from stores.verdict import MessageRefused
+
+Fields = dict[str, Any]
+_STATES: Final = {1: State.ACTIVE, 2: State.EXPIRED, 3: State.HOLD, 4: State.GRACE, 5: State.REVOKED}
+_NO_CONSENT_GIVEN: Final = 3  # expirationIntent: the user did not agree to a higher price
+_CONSENT: Final[dict[int | None, PriceConsent]] = {0: PriceConsent.PENDING, 1: PriceConsent.ACCEPTED}
+_UNPRINTABLE: Final = re.compile(r"[^\x21-\x7e]")
+_CURRENCY: Final = re.compile(r"[A-Z]{3}\Z")
+_TEXT_LIMIT: Final = 256
+
+
+def translate(message: AppleMessage) -> StoreNotification:
+    """The notification of a message whose verdict is VALID or UNVERIFIED.
+
+    Raises MessageRefused when it lacks what every notification has: an id, a type, a date.
+    """
+    payload = message.payload or {}
+    notification, type_ = _text(payload, "notificationUUID"), _text(payload, "notificationType")
+    signed_at = _millis(payload, "signedDate")
+    if notification is None or type_ is None or signed_at is None or message.environment is None:
+        raise MessageRefused("notificationUUID, notificationType or signedDate is missing")
+    subtype = _text(payload, "subtype") or ""
+    kind = kind_of(type_, subtype)
+    transaction, renewal = message.transaction or {}, message.renewal or {}
+    line = _text(transaction, "originalTransactionId") or _text(renewal, "originalTransactionId")
+    return StoreNotification(
+        Store.APPLE,
+        message.environment,
+        notification,
+        kind,
+        f"{type_}/{subtype}"[:_TEXT_LIMIT] if subtype else type_,
+        signed_at,
+        line=line,
+        account=_account(transaction, renewal),
+        standing=_standing(payload, signed_at),
+        plan=_plan(transaction),
+        renewal=_renewal(renewal),
+        charges=_charges(transaction),
+        refunds=_refunds(transaction, kind, signed_at),
+        reversals=_reversals(transaction, kind, signed_at),
+    )
+
+
+def _standing(payload: Fields, signed_at: int) -> Standing | None:
+    """The status is as of the signed date of the whole message."""
+    state = _STATES.get(_integer(_object(payload, "data"), "status") or 0)
+    return None if state is None else Standing(signed_at, state)
+
+
+def _plan(transaction: Fields) -> Plan | None:
+    signed_at, product = _millis(transaction, "signedDate"), _text(transaction, "productId")
+    if signed_at is None or product is None:
+        return None
+    return Plan(
+        signed_at,
+        product,
+        since=_millis(transaction, "purchaseDate") or 0,
+        expires_at=_millis(transaction, "expiresDate"),
+        phase=_phase(transaction),
+        ownership=_ownership(transaction),
+    )
+
+
+def _phase(transaction: Fields) -> Phase:
+    if transaction.get("offerDiscountType") == "FREE_TRIAL":
+        return Phase.TRIAL
+    if transaction.get("type") == "Non-Renewing Subscription":
+        return Phase.PREPAID
+    return Phase.INTRO if isinstance(transaction.get("offerType"), int) else Phase.REGULAR
+
+
+def _ownership(transaction: Fields) -> Ownership:
+    return Ownership.FAMILY if transaction.get("inAppOwnershipType") == "FAMILY_SHARED" else Ownership.OWN
+
+
+def _renewal(renewal: Fields) -> Renewal | None:
+    signed_at, status = _millis(renewal, "signedDate"), _integer(renewal, "autoRenewStatus")
+    if signed_at is None or status is None:
+        return None
+    product = _text(renewal, "autoRenewProductId")
+    consent = _CONSENT.get(_integer(renewal, "priceIncreaseStatus"), PriceConsent.NONE)
+    if renewal.get("expirationIntent") == _NO_CONSENT_GIVEN:
+        consent = PriceConsent.DECLINED
+    return Renewal(
+        signed_at,
+        renews=status == 1,
+        next_product=None if product == renewal.get("productId") else product,
+        price_consent=consent,
+        grace_expires_at=_millis(renewal, "gracePeriodExpiresDate"),
+    )
+
+
+def _charge_key(transaction: Fields) -> str | None:
+    """One charge, whatever transaction ids devices and notifications have for it."""
+    return _text(transaction, "webOrderLineItemId") or _text(transaction, "transactionId")
+
+
+def _charges(transaction: Fields) -> tuple[Charge, ...]:
+    """What this user has paid; what a family shares was paid by somebody else."""
+    key, at, product = _charge_key(transaction), _millis(transaction, "purchaseDate"), _text(transaction, "productId")
+    if key is None or at is None or product is None or _ownership(transaction) is Ownership.FAMILY:
+        return ()
+    currency, price = _text(transaction, "currency"), _integer(transaction, "price")
+    if currency is None or price is None or price < 0 or not _CURRENCY.match(currency):
+        return (Charge(key, at, product),)
+    return (Charge(key, at, product, currency, price),)
+
+
+def _refunds(transaction: Fields, kind: Kind, signed_at: int) -> tuple[Refund, ...]:
+    """A revocation date without a family's end is a refund, in whatever message it stands."""
+    key, revoked_at = _charge_key(transaction), _millis(transaction, "revocationDate")
+    how = transaction.get("revocationType")
+    if key is None or how == "FAMILY_REVOKE" or _ownership(transaction) is Ownership.FAMILY:
+        return ()
+    if revoked_at is None and kind is not Kind.REFUNDED:
+        return ()
+    share = _integer(transaction, "revocationPercentage") if how == "REFUND_PRORATED" else None
+    whole = share is None or not 0 <= share <= WHOLE
+    return (Refund(key, signed_at if revoked_at is None else revoked_at, WHOLE if whole else share or 0),)
+
+
+def _reversals(transaction: Fields, kind: Kind, signed_at: int) -> tuple[RefundReversal, ...]:
+    key = _charge_key(transaction)
+    return (RefundReversal(key, signed_at),) if kind is Kind.REFUND_REVERSED and key is not None else ()
+
+
+def _account(transaction: Fields, renewal: Fields) -> str | None:
+    """The token that we gave Apple; after it was set anew the two parts may differ, and the newer one counts."""
+    found = [
+        (_millis(part, "signedDate") or 0, token)
+        for part in (transaction, renewal)
+        if (token := _text(part, "appAccountToken")) is not None
+    ]
+    return max(found)[1] if found else None
+
+
+# -- fields ------------------------------------------------------------------------------------------------------------
+
+
+def _object(fields: Fields, name: str) -> Fields:
+    value = fields.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _text(fields: Fields, name: str) -> str | None:
+    """A text as `StoreText` has them; None for anything else."""
+    value = fields.get(name)
+    fits = isinstance(value, str) and 0 < len(value) <= _TEXT_LIMIT and not _UNPRINTABLE.search(value)
+    return value if fits else None
+
+
+def _integer(fields: Fields, name: str) -> int | None:
+    value = fields.get(name)
+    return value if type(value) is int and abs(value) < 2**53 else None
+
+
+def _millis(fields: Fields, name: str) -> int | None:
+    value = _integer(fields, name)
+    return value if value is not None and value >= 0 else None
