@@ -181,7 +181,7 @@ def ocsp_responder() -> Iterator[OcspResponder]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     responder.url = f"http://127.0.0.1:{server.server_port}/"
     try:
         yield responder
