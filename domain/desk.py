@@ -17,14 +17,18 @@ from domain.errors import (
     CommandKeyReused,
     CompanyNotFound,
     DaichoError,
+    MessageNotFound,
     ReferenceTaken,
     SignatureReplayed,
+    SubscriptionNotFound,
     TradeNotFound,
     WalletNotFound,
 )
 from domain.ids import company_id
 from domain.mapper import EntryMapper
 from domain.orders import Decided, KnownCommand, Line, Order, Repeat, Unit
+from domain.store_message import StoreMessage
+from domain.subscription import Subscription
 from domain.trade import Trade
 from domain.wallet import Wallet
 
@@ -88,6 +92,20 @@ class Desk:
         found = self._take(trade_id)
         if not isinstance(found, Trade):
             raise TradeNotFound(f"no trade {trade_id}", trade=trade_id)
+        return found
+
+    def store_message(self, message_id: str) -> StoreMessage:
+        """The message of that id; MessageNotFound."""
+        found = self._take(message_id)
+        if not isinstance(found, StoreMessage):
+            raise MessageNotFound(f"no message {message_id}", notification=message_id)
+        return found
+
+    def subscription(self, subscription_id: str) -> Subscription:
+        """The subscription of that id; SubscriptionNotFound."""
+        found = self._take(subscription_id)
+        if not isinstance(found, Subscription):
+            raise SubscriptionNotFound(f"no subscription {subscription_id}", subscription=subscription_id)
         return found
 
     def exists(self, aggregate_id: str) -> bool:

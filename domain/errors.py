@@ -13,10 +13,12 @@ DaichoError
 │   │       └── BothSidesNeeded     a confirmed trade reversed by one side
 │   ├── NotFound
 │   │   ├── CompanyNotFound · WalletNotFound · TradeNotFound · EntryNotFound · AnchorNotFound
+│   │   └── MessageNotFound · SubscriptionNotFound
 │   ├── Conflict                the world is not as the command assumes
 │   │   ├── CommandKeyReused    same key, other body
 │   │   ├── AlreadyExists       a company, wallet or trade of that name exists
 │   │   ├── ReferenceTaken      the recording company has used that reference
+│   │   ├── NothingNew          what a command would record is known already
 │   │   ├── VersionMismatch     the caller's expected version is not the current one
 │   │   ├── WrongState          the aggregate's state forbids it
 │   │   │   ├── CompanySuspended · WalletNotActive · TradePartlySettled
@@ -116,6 +118,14 @@ class AnchorNotFound(NotFound):
     """No such anchor."""
 
 
+class MessageNotFound(NotFound):
+    """No such message of a store."""
+
+
+class SubscriptionNotFound(NotFound):
+    """No such subscription."""
+
+
 class Conflict(Refusal):
     """The world is not as the command assumes."""
 
@@ -130,6 +140,10 @@ class AlreadyExists(Conflict):
 
 class ReferenceTaken(Conflict):
     """The recording company has used that reference."""
+
+
+class NothingNew(Conflict):
+    """What the command would record is known already."""
 
 
 class VersionMismatch(Conflict):

@@ -8,14 +8,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from domain import commands as c
+from domain import store_commands as s
 from domain.batch import Batch
 from domain.book import Book
 from domain.company import Company
 from domain.desk import Desk, Handler
-from domain.errors import AlreadyExists, NotYourCompany, OperatorOnly, SignatureMissing
+from domain.errors import AlreadyExists, NothingNew, NotYourCompany, OperatorOnly, SignatureMissing
 from domain.ids import book_id, company_id, wallet_id
 from domain.orders import Order
 from domain.signature import Signature, require_live
+from domain.store_message import StoreMessage
+from domain.subscription import Subscription
+from domain.subscription_history import about_this_line
 from domain.trade import Trade
 from domain.wallet import Wallet
 
@@ -168,6 +172,58 @@ def open_book(desk: Desk, order: Order) -> Book:
     )
 
 
+def receive_notification(desk: Desk, order: Order) -> StoreMessage:
+    """Record that a message of a store has come; other bytes under a known id are recorded beside it."""
+    command = _as(s.ReceiveNotification, order)
+    require_operator(order)
+    if not desk.exists(command.message):
+        return desk.add(
+            StoreMessage.receive(
+                command.message, command.store, command.environment, command.verdict, command.payload, command.size
+            )
+        )
+    message = desk.store_message(command.message)
+    if not message.contradict(command.verdict, command.payload, command.size):
+        raise NothingNew("this message has come before", notification=command.message)
+    return message
+
+
+def judge_notification(desk: Desk, order: Order) -> StoreMessage:
+    """Record a verdict that could not be given before."""
+    command = _as(s.JudgeNotification, order)
+    require_operator(order)
+    message = desk.store_message(command.message)
+    if not message.judge(command.verdict):
+        raise NothingNew("this message is judged so already", notification=command.message)
+    return message
+
+
+def observe_subscription(desk: Desk, order: Order) -> Subscription:
+    """Record what is new in a message about a subscription."""
+    command = _as(s.ObserveSubscription, order)
+    require_operator(order)
+    said = command.said
+    if not about_this_line(said) or said.says_nothing:
+        raise NothingNew("the message says nothing about a subscription", kind=said.kind)
+    if desk.exists(command.subscription):
+        subscription = desk.subscription(command.subscription)
+    else:
+        subscription = desk.add(Subscription.open(said.store, said.environment, said.line or ""))
+    if not subscription.observe(said, command.payload):
+        raise NothingNew("the message says nothing that is not known", subscription=command.subscription)
+    return subscription
+
+
+def supersede_subscription(desk: Desk, order: Order) -> Subscription:
+    """Record that another subscription has taken this one's place."""
+    command = _as(s.SupersedeSubscription, order)
+    require_operator(order)
+    subscription = desk.subscription(command.subscription)
+    if not subscription.supersede(command.by):
+        raise NothingNew("it is superseded by that one already", subscription=command.subscription)
+    return subscription
+
+
 # -- who may ---------------------------------------------------------------------------------------------------------
 
 
@@ -241,4 +297,8 @@ HANDLERS: Mapping[type[c.Command], Handler] = {
     c.AddNote: follow_up(
         lambda trade, by, cmd, sig: trade.add_note(by, cmd.note, tuple(a.event_form() for a in cmd.attachments), sig)
     ),
+    s.ReceiveNotification: receive_notification,
+    s.JudgeNotification: judge_notification,
+    s.ObserveSubscription: observe_subscription,
+    s.SupersedeSubscription: supersede_subscription,
 }

@@ -82,6 +82,11 @@ def subscription_id(store: str, environment: str, line: str) -> str:
     return str(uuid5(NAMESPACE, f"subscription:{store}:{environment}:{line}"))
 
 
+def message_id(store: str, environment: str, notification: str) -> str:
+    """The aggregate id of a message by the id that its store gave it."""
+    return str(uuid5(NAMESPACE, f"message:{store}:{environment}:{notification}"))
+
+
 def charge_id(store: str, environment: str, key: str) -> str:
     """Our name of a charge at a store."""
     return str(uuid5(NAMESPACE, f"charge:{store}:{environment}:{key}"))

@@ -10,14 +10,34 @@ from domain.entry import Actor, CommandRef, Entry, body_hash, command_key_hash
 from domain.errors import DaichoError
 from domain.ids import company_id, wallet_id
 from domain.signature import Signature
+from domain.store_commands import ObserveSubscription, ReceiveNotification
 from domain.trade_events import Terms
 
+_NAMES: Final = ("trade", "wallet", "message", "subscription")
 _CODES: Final = ("company", "code", "seller", "buyer")
+
+
+@dataclass(slots=True, frozen=True)
+class Parcel:
+    """Bytes that are stored beside the entries of an order, in the same transaction, and never enter the log.
+
+    `payload` is the SHA-256 (hex) of `sealed`, the ciphertext of what came; `proof` is what somebody needs to verify
+    it later (JSON: certificates, keys), `headers` what it came with (JSON). `owner` names the key it is sealed under.
+    """
+
+    payload: str
+    owner: str
+    sealed: bytes
+    headers: bytes
+    proof: bytes
 
 
 @dataclass(slots=True)
 class Order:
-    """One command by one actor under one command key. Signing fills `signature`, `terms`, `digest` and `trade_id`."""
+    """One command by one actor under one command key. Signing fills `signature`, `terms`, `digest` and `trade_id`.
+
+    `parcel`: bytes to be stored in the same transaction.
+    """
 
     command: Command
     actor: Actor
@@ -28,6 +48,7 @@ class Order:
     terms: Terms | None = None
     digest: str = ""
     trade_id: str = ""
+    parcel: Parcel | None = None
 
     @classmethod
     def of(
@@ -52,7 +73,7 @@ class Order:
     def names(self) -> list[str]:
         """The ids of the aggregates that the order names: what deciding it reads, as far as that is known before."""
         command = self.command
-        found = [value for field in ("trade", "wallet") if isinstance(value := getattr(command, field, None), str)]
+        found = [value for field in _NAMES if isinstance(value := getattr(command, field, None), str)]
         codes = [value for field in _CODES if isinstance(value := getattr(command, field, None), str)]
         if self.signature is not None:
             found.append(self.signature.wallet)
@@ -72,6 +93,10 @@ class Order:
             return company_id(command.code)
         if isinstance(command, OpenWallet):
             return wallet_id(command.company, command.subject)
+        if isinstance(command, ReceiveNotification):
+            return command.message
+        if isinstance(command, ObserveSubscription):
+            return command.subscription
         return None
 
 

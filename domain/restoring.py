@@ -52,6 +52,15 @@ def restored(records: Sequence[Record]) -> Iterator[RestoredCommand]:
         yield RestoredCommand(ref[0], ref[1], first.position, rows, _claims(first))
 
 
+def whole_commands(records: Sequence[Record]) -> Sequence[Record]:
+    """The records without the last command's, whose end may not be among them; all where there is but one command."""
+    refs = [decode_envelope(state).command for _, state in records]
+    end = len(records)
+    while end and refs[end - 1] == refs[-1]:
+        end -= 1
+    return records[:end] or records
+
+
 def _claims(entry: Envelope) -> list[str]:
     """What `domain.orders.Order.claims` gave: the nonce of its own signature, a new trade's reference."""
     data = _decode_claimed(entry.data)

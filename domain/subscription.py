@@ -58,10 +58,12 @@ class Subscription(Aggregate):
             self.trigger(ChargeRefundReversed(payload, reversal))
         return True
 
-    def supersede(self, by: str) -> None:
-        """Another subscription (its aggregate id) has taken this one's place, for good."""
-        if by not in self.history.replaced_by:
-            self.trigger(SubscriptionSuperseded(by))
+    def supersede(self, by: str) -> bool:
+        """Another subscription (its aggregate id) has taken this one's place, for good; False when that is known."""
+        if by in self.history.replaced_by:
+            return False
+        self.trigger(SubscriptionSuperseded(by))
+        return True
 
     def _with_our_names(self, said: StoreNotification) -> StoreNotification:
         def ours(key: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
-from domain.orders import KnownCommand, Receipt
+from domain.orders import KnownCommand, Parcel, Receipt
 from storage.claims import ClaimRow
 from storage.sealing import EventRow
 
@@ -48,6 +48,9 @@ class GroupStore(Protocol):
 
     def insert_group(self, cursor: Any, rows: Sequence[EventRow], claims: Sequence[ClaimRow]) -> None:
         """Put a group into the open transaction."""
+
+    def insert_parcels(self, cursor: Any, parcels: Sequence[tuple[int, Parcel]]) -> None:
+        """Put what came with the group into the open transaction, each with the position of the entry that tells."""
 
     def commit(self) -> None:
         """Make it durable and give the lock back. Raises StorageUnavailable."""

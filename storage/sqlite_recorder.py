@@ -16,9 +16,10 @@ from eventsourcing.sqlite import SQLiteConnection, SQLiteCursor, SQLiteDatastore
 
 from domain.entry import Entry
 from domain.errors import StorageUnavailable
-from domain.orders import KnownCommand
+from domain.orders import KnownCommand, Parcel
 from storage.bulk_insert import insert_rows
 from storage.claims import ClaimRow, absent_aggregates, claims_schema, claims_table, stale_versions, stored_keys
+from storage.parcels import insert_parcels, parcels_schema
 from storage.sealing import EventRow, Sealing
 
 BUSY_TIMEOUT_MILLISECONDS: Final = 250  # the event loop waits for it: long enough for a checkpoint, short for clients
@@ -33,8 +34,8 @@ _WRITER_PRAGMAS: Final = (
 class LedgerRecorder(Sealing, SQLiteProcessRecorder):
     """Stores entries, claims and tracking in one transaction. Call `bind` before the first write of entries.
 
-    Tables: the events (`rowid` is the position; declared, so that VACUUM cannot renumber it) and the claims
-    (`claims.py`).
+    Tables: the events (`rowid` is the position; declared, so that VACUUM cannot renumber it), the claims
+    (`claims.py`) and the inbox (`parcels.py`).
     """
 
     DATABASE_ERRORS: ClassVar[tuple[type[BaseException], ...]] = (sqlite3.Error, PersistenceError, OSError)
@@ -56,7 +57,7 @@ class LedgerRecorder(Sealing, SQLiteProcessRecorder):
             "originator_version INTEGER NOT NULL, topic TEXT NOT NULL, state BLOB NOT NULL, "
             "UNIQUE (originator_id, originator_version))"
         )
-        return [*statements, *claims_schema(table)]
+        return [*statements, *claims_schema(table), *parcels_schema(table)]
 
     # -- the write lock ----------------------------------------------------------------------------------------------
 
@@ -216,6 +217,10 @@ class LedgerRecorder(Sealing, SQLiteProcessRecorder):
         """Put a group into the open transaction."""
         insert_rows(c, self.events_table_name, rows)
         insert_rows(c, claims_table(self.events_table_name), claims)
+
+    def insert_parcels(self, c: SQLiteCursor, parcels: Sequence[tuple[int, Parcel]]) -> None:
+        """Put what came with a group into the open transaction."""
+        insert_parcels(c, self.events_table_name, parcels)
 
     def stored_after_all(self, key: str, position: int) -> bool:  # noqa: ARG002 the port's signature
         """Whether a commit that failed took effect: never, for SQLite commits in this process or not at all."""

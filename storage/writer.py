@@ -28,7 +28,7 @@ from domain.aggregate import Aggregate
 from domain.desk import Desk
 from domain.entry import CommandRef
 from domain.errors import DaichoError, EntryTooLarge, Overloaded, StorageUnavailable
-from domain.orders import Answer, Decided, KnownCommand, Line, Order, Receipt, Unit
+from domain.orders import Answer, Decided, KnownCommand, Line, Order, Parcel, Receipt, Unit
 from storage.claims import ClaimRow, claim_rows, command_row
 from storage.group_store import Entries, GroupStore
 from storage.sealing import EventRow
@@ -325,6 +325,8 @@ class GroupWriter:
         recorder = self._recorder
         try:
             recorder.insert_group(group.cursor, group.rows, _claims(group))
+            if parcels := _parcels(group):
+                recorder.insert_parcels(group.cursor, parcels)
         except BaseException as error:
             recorder.rollback(error)
             if isinstance(error, recorder.DATABASE_ERRORS):
@@ -390,3 +392,11 @@ def _claims(group: _Group) -> list[ClaimRow]:
         rows.append(command_row(ref.key, ref.body, first, len(decided.entries)))
         rows += claim_rows(decided.claims, first)
     return rows
+
+
+def _parcels(group: _Group) -> list[tuple[int, Parcel]]:
+    return [
+        (group.first[id(decided)], decided.order.parcel)
+        for decided in group.decided
+        if decided.order.parcel is not None and decided.entries
+    ]

@@ -16,6 +16,7 @@ import msgspec
 
 from domain.book import BookOpened
 from domain.entry import decode_envelope
+from domain.restoring import whole_commands
 from merkle.checkpoint import CheckpointError, StoredCheckpoint, open_checkpoint
 from merkle.flat_log import FlatLog
 from merkle.hashing import leaf_hash, leaf_hashes
@@ -62,9 +63,11 @@ def restore_entries(topic: EntryLog, store: EntryLog, target: Restorer, name: st
     _compare(topic, store, min(head, end), name, progressed)
     at = head
     while at < end:
-        records = topic.read(at + 1, min(BATCH, end - at))
+        records: Sequence[Record] = topic.read(at + 1, min(BATCH, end - at))
         if not records:
             break
+        if records[-1][0] < end:  # what one command led to is stored at once, as it was
+            records = whole_commands(records)
         target.append(records)
         at = records[-1][0]
         progressed(name, at, end)

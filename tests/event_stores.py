@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 from domain.errors import StorageUnavailable
 from storage.entry_log import SqliteEntryLog
+from storage.parcels import SqliteParcels
 from storage.postgres.entry_log import PostgresEntryLog
+from storage.postgres.parcels import PostgresParcels
 from tests.ledger_kit import Book, Custodian, open_book, open_postgres_book
 from tests.postgres_server import shared_server
 
@@ -26,6 +28,9 @@ class EventStore(Protocol):
 
     def read_alone(self) -> Any:
         """A reader of the store's entries without any writer."""
+
+    def parcels(self) -> Any:
+        """A reader of the store's inbox without any writer."""
 
     def full_disk(self, book: Book) -> Any:
         """While in this context, `book` finds no more room for what it writes."""
@@ -64,6 +69,9 @@ class SqliteStore:
 
     def read_alone(self) -> SqliteEntryLog:
         return SqliteEntryLog(self.path)
+
+    def parcels(self) -> SqliteParcels:
+        return SqliteParcels(self.path)
 
     @contextmanager
     def full_disk(self, book: Book) -> Iterator[None]:
@@ -171,6 +179,9 @@ class PostgresStore:
 
     def read_alone(self) -> PostgresEntryLog:
         return PostgresEntryLog(self.database.reader)
+
+    def parcels(self) -> PostgresParcels:
+        return PostgresParcels(self.database.reader)
 
     @contextmanager
     def full_disk(self, book: Book) -> Iterator[None]:

@@ -270,7 +270,7 @@ def audit(records: Sequence[tuple[int, bytes]], origin: str = ORIGIN) -> list[di
     wallets: dict[str, str] = {}
     digests: dict[str, str] = {}
     commands: set[str] = set()
-    last = ""
+    last = before = ""
     for (position, state), entry in zip(records, entries, strict=True):
         assert state == json.dumps(entry, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
         assert entry["position"] == position
@@ -279,8 +279,10 @@ def audit(records: Sequence[tuple[int, bytes]], origin: str = ORIGIN) -> list[di
         last = entry["recorded_at"]
         versions[entry["aggregate_id"]] = versions.get(entry["aggregate_id"], 0) + 1
         assert entry["version"] == versions[entry["aggregate_id"]], "versions have a hole"
-        assert entry["command"]["key"] not in commands, "a command was done twice"
-        commands.add(entry["command"]["key"])
+        key = entry["command"]["key"]
+        assert key not in commands or key == before, "a command was done twice"  # its entries stand together
+        commands.add(key)
+        before = key
         _audit_digest(entry, digests)
         _audit_signature(entry, wallets, entries, origin)
     return entries

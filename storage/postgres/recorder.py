@@ -17,10 +17,11 @@ from psycopg import sql
 
 from domain.entry import Entry
 from domain.errors import LedgerReadOnly, StorageUnavailable
-from domain.orders import KnownCommand
+from domain.orders import KnownCommand, Parcel
 from storage.claims import ClaimRow
 from storage.postgres.claims import ClaimQueries
 from storage.postgres.database import Database, Row, unavailable, usable
+from storage.postgres.parcels import insert_parcels
 from storage.sealing import EventRow, Sealing
 
 RESOLVE_ATTEMPTS: Final = 3
@@ -77,6 +78,7 @@ class PostgresLedgerRecorder(Sealing, PostgresProcessRecorder):
         self._greatest = 0
         names = {"events": sql.Identifier(datastore.schema, table)}
         names["claims"] = sql.Identifier(datastore.schema, f"{table}_claims")
+        self._parcels = sql.Identifier(datastore.schema, f"{table}_parcels")
         self._select_head = sql.SQL("SELECT max(notification_id) FROM {events}").format(**names)
         self._select_state = sql.SQL("SELECT state FROM {events} WHERE notification_id = %s").format(**names)
         self._insert_rows = sql.SQL(
@@ -289,6 +291,10 @@ class PostgresLedgerRecorder(Sealing, PostgresProcessRecorder):
             self._insert(cursor, rows)
             if claims:
                 cursor.execute(self._insert_claims, [list(column) for column in zip(*claims, strict=True)])
+
+    def insert_parcels(self, cursor: psycopg.Cursor[Row], parcels: Sequence[tuple[int, Parcel]]) -> None:
+        """Put what came with a group into the open transaction."""
+        insert_parcels(cursor, self._parcels, parcels)
 
     def _insert(self, cursor: psycopg.Cursor[Row], rows: Sequence[EventRow]) -> None:
         """Rows as typed arrays, and word to whoever listens, delivered with the commit."""

@@ -14,7 +14,11 @@ import pytest
 from tests.cluster.compose import ROOT
 
 # what the program opens beside its modules
-DATA_FILES = {"contracts/AnchorRegistry.json", "storage/postgres/migrations/0001_book.sql"}
+DATA_FILES = {
+    "contracts/AnchorRegistry.json",
+    "storage/postgres/migrations/0001_book.sql",
+    "storage/postgres/migrations/0002_inbox.sql",
+}
 NOT_INSTALLED = (".md", ".mjs", "package.json", "package-lock.json", ".toml")
 
 

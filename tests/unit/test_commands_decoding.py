@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from domain import commands as c
 from domain.entry import canonical
 from domain.money import Money
+from domain.store_commands import STORE_COMMANDS
 
 LINE = msgspec.json.Decoder(c.union_of(c.CLIENT_COMMANDS)).decode
 ID = "01938a5e-7c00-7aaa-aaaa-0123456789ab"
@@ -211,6 +212,6 @@ def test_a_clients_batch_takes_no_natural_id() -> None:
 
 
 def test_every_command_is_documented_and_of_one_list() -> None:
-    listed = {*c.CLIENT_COMMANDS, c.OpenWallet, c.OpenBook, c.SignBatch}
+    listed = {*c.CLIENT_COMMANDS, c.OpenWallet, c.OpenBook, c.SignBatch, *STORE_COMMANDS}
     assert all(command.__doc__ for command in listed)
     assert set(c.TRADE_COMMANDS) == {command for command in listed if issubclass(command, c.TradeCommand)}

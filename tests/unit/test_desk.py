@@ -16,6 +16,7 @@ from domain.ids import company_id, is_uuid7
 from domain.ledger import AggregateCache, Ledger
 from domain.orders import Decided, Order, Repeat, Unit
 from domain.signature import Signature
+from domain.store_commands import STORE_COMMANDS
 from tests.event_stores import SqliteStore
 from tests.ledger_kit import CONTRACT, OPERATOR, ORIGIN, Book, Key, names, record, run, trade_id
 
@@ -37,7 +38,7 @@ def decide(desk: Desk, *orders: Order, strict: bool = False) -> list[Any]:
 
 
 def test_every_command_has_a_handler() -> None:
-    commands = {*c.CLIENT_COMMANDS, c.OpenWallet, c.OpenBook, c.SignBatch}
+    commands = {*c.CLIENT_COMMANDS, c.OpenWallet, c.OpenBook, c.SignBatch, *STORE_COMMANDS}
     assert set(HANDLERS) == commands
 
 

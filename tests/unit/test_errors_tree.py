@@ -14,6 +14,8 @@ from domain import errors
 from domain.authorship import batch_root
 from domain.errors import DaichoError
 from domain.money import Money
+from domain.store_commands import JudgeNotification, ObserveSubscription, SupersedeSubscription
+from domain.store_notification import Kind, Standing, State, Store, StoreEnvironment, StoreNotification
 from domain.typed_data import signed_content
 from tests.event_stores import SqliteStore
 from tests.ledger_kit import OPERATOR, Book, Key, Party, names, propose_settlement, record, run, settle, trade_id
@@ -219,6 +221,22 @@ async def signer_unavailable(book: Book, a: Party, b: Party) -> None:
     await book.do(a, record())
 
 
+async def message_not_found(book: Book, a: Party, b: Party) -> None:
+    await book.do(OPERATOR, JudgeNotification(message=trade_id(), verdict="valid"))
+
+
+async def subscription_not_found(book: Book, a: Party, b: Party) -> None:
+    await book.do(OPERATOR, SupersedeSubscription(subscription=trade_id(), by=trade_id(1)))
+
+
+async def nothing_new(book: Book, a: Party, b: Party) -> None:
+    said = StoreNotification(
+        Store.APPLE, StoreEnvironment.SANDBOX, "n", Kind.RENEWED, "L", 1, line="1", standing=Standing(1, State.ACTIVE)
+    )
+    for _ in range(2):
+        await book.do(OPERATOR, ObserveSubscription(said=said, payload="ab" * 32))
+
+
 async def confirmed(book: Book, a: Party, b: Party) -> str:
     trade = (await book.do(a, record())).aggregate_id
     await book.do(b, c.ConfirmTrade(trade=trade))
@@ -233,7 +251,7 @@ SCENARIOS: dict[str, Scenario] = {
         version_mismatch, wrong_state, company_suspended, wallet_not_active, trade_partly_settled, amount_exceeds_open,
         currency_mismatch, digest_mismatch, bulk_rejected, malformed, entry_too_large, signature_missing,
         signature_invalid, signature_expired, signature_replayed, wrong_signer, ledger_read_only, storage_unavailable,
-        clock_jumped, overloaded, signer_unavailable,
+        clock_jumped, overloaded, signer_unavailable, message_not_found, subscription_not_found, nothing_new,
     )
 }  # fmt: skip
 
