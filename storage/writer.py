@@ -19,17 +19,15 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from domain.aggregate import Aggregate
 from domain.desk import Desk
-from domain.entry import CommandRef
 from domain.errors import DaichoError, EntryTooLarge, Overloaded, StorageUnavailable
-from domain.orders import Answer, Decided, KnownCommand, Line, Order, Parcel, Receipt, Unit
-from storage.claims import ClaimRow, claim_rows, command_row
+from domain.orders import Answer, Decided, KnownCommand, Line, Order, Receipt, Unit
+from storage.group import Group, Waiting
 from storage.group_store import Entries, GroupStore
 from storage.sealing import EventRow
 from storage.sqlite_recorder import unavailable
@@ -66,38 +64,6 @@ class Decider(Protocol):
         """Aggregates just read, to decide upon."""
 
 
-@dataclass(slots=True)
-class _Waiting:
-    units: list[Unit]
-    future: asyncio.Future[list[list[Answer]]]
-
-
-@dataclass(slots=True)
-class _Group:
-    """A group in work: the requests it answers, the desk it was decided at, the lines per unit."""
-
-    waiting: list[_Waiting]
-    desk: Desk | None = None
-    lines: list[list[Line]] = field(default_factory=list)
-    first: dict[int, int] = field(default_factory=dict)
-    decided: list[Decided] = field(default_factory=list)
-    size: int = 0
-    started: float = 0.0
-    rows: list[EventRow] = field(default_factory=list)
-    cursor: Any = None
-    moment: str = ""
-    known: dict[str, KnownCommand] = field(default_factory=dict)
-    taken: set[str] = field(default_factory=set)
-    absent: set[str] = field(default_factory=set)
-    forced: dict[CommandRef, DaichoError] = field(default_factory=dict)
-
-    def units(self) -> list[Unit]:
-        return [unit for request in self.waiting for unit in request.units]
-
-    def orders(self) -> list[Order]:
-        return [order for unit in self.units() for order in unit.orders]
-
-
 class GroupWriter:
     """The one writer of a ledger's event store. Use it from one event loop.
 
@@ -119,7 +85,7 @@ class GroupWriter:
         self._decider = decider
         self._max_group = max_group_orders
         self._max_waiting = max_waiting_orders
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._waiting_orders = 0
         self._busy = False
         self._task: asyncio.Task[None] | None = None  # the loop itself keeps no reference to it
@@ -141,7 +107,7 @@ class GroupWriter:
         if trouble is not None:
             return [[trouble] * len(unit.orders) for unit in units]
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(units, loop.create_future())
+        waiting = Waiting(units, loop.create_future())
         self._waiting.append(waiting)
         self._waiting_orders += count
         if not self._busy:
@@ -194,7 +160,7 @@ class GroupWriter:
             await asyncio.sleep(0)  # whoever was answered may send the next command before the next group is taken
         self._busy = False
 
-    async def _do(self, group: _Group, loop: asyncio.AbstractEventLoop) -> None:
+    async def _do(self, group: Group, loop: asyncio.AbstractEventLoop) -> None:
         """One group; every caller is answered, whatever happens."""
         try:
             if self.refusal is not None:
@@ -209,7 +175,7 @@ class GroupWriter:
             logger.exception("a group could not be decided")
             self._fail(group, StorageUnavailable("the group could not be stored", reason=type(error).__name__))
 
-    async def _store(self, group: _Group, loop: asyncio.AbstractEventLoop) -> None:
+    async def _store(self, group: Group, loop: asyncio.AbstractEventLoop) -> None:
         await loop.run_in_executor(self._thread, self._commit, group)
         try:
             self._settle(group)
@@ -230,8 +196,8 @@ class GroupWriter:
             return await loop.run_in_executor(self._thread, partial(work, *arguments))
         return work(*arguments)
 
-    def _take_group(self) -> _Group:
-        group = _Group([])
+    def _take_group(self) -> Group:
+        group = Group([])
         while self._waiting:
             size = sum(len(unit.orders) for unit in self._waiting[0].units)
             if group.waiting and group.size + size > self._max_group:
@@ -241,7 +207,7 @@ class GroupWriter:
         self._waiting_orders -= group.size
         return group
 
-    async def _stage(self, group: _Group, loop: asyncio.AbstractEventLoop) -> bool:
+    async def _stage(self, group: Group, loop: asyncio.AbstractEventLoop) -> bool:
         """Steps 1 to 4. False when there is nothing to store: the lock is given back."""
         recorder = self._recorder
         group.started = perf_counter()
@@ -260,7 +226,7 @@ class GroupWriter:
             await self._step(loop, recorder.rollback)
         return bool(group.rows)
 
-    def _open(self, group: _Group, unknown: Sequence[str]) -> tuple[int, list[Aggregate]]:
+    def _open(self, group: Group, unknown: Sequence[str]) -> tuple[int, list[Aggregate]]:
         """Step 1: the head under the lock, and the aggregates that are to be read before deciding."""
         recorder = self._recorder
         cursor = group.cursor = recorder.begin()
@@ -280,7 +246,7 @@ class GroupWriter:
             raise
         return head, read
 
-    async def _decide(self, group: _Group, loop: asyncio.AbstractEventLoop, head: int) -> None:
+    async def _decide(self, group: Group, loop: asyncio.AbstractEventLoop, head: int) -> None:
         """Decide until all assumptions hold under the lock; fills in the rows of the events table."""
         now = self._recorder.seconds_of(group.moment)
         for _ in range(MAX_ROUNDS):
@@ -300,7 +266,7 @@ class GroupWriter:
                 self._decider.keep(await self._step(loop, self._decider.read, unknown))
         raise StorageUnavailable("the group met too many changes by other writers", reason="contention")
 
-    def _seal(self, group: _Group, head: int) -> list[EventRow] | None:
+    def _seal(self, group: Group, head: int) -> list[EventRow] | None:
         """The rows to store; None when entries were too large: their orders are forced to be refused."""
         rows: list[EventRow] = []
         origin, position, forced = self._recorder.origin, head, group.forced
@@ -316,7 +282,7 @@ class GroupWriter:
                 forced[decided.order.ref] = too_large
         return rows if len(forced) == found else None
 
-    def _commit(self, group: _Group) -> None:
+    def _commit(self, group: Group) -> None:
         """In the thread, which holds no interpreter lock for most of it: the inserts and the fsync.
 
         A crash here leaves the whole group stored or nothing of it; a client that got no answer repeats its command
@@ -324,8 +290,8 @@ class GroupWriter:
         """
         recorder = self._recorder
         try:
-            recorder.insert_group(group.cursor, group.rows, _claims(group))
-            if parcels := _parcels(group):
+            recorder.insert_group(group.cursor, group.rows, group.claims())
+            if parcels := group.parcels():
                 recorder.insert_parcels(group.cursor, parcels)
         except BaseException as error:
             recorder.rollback(error)
@@ -341,12 +307,12 @@ class GroupWriter:
         except Exception as error:
             raise StorageUnavailable("the commit failed", reason=type(error).__name__) from error
 
-    def _settle(self, group: _Group) -> None:
+    def _settle(self, group: Group) -> None:
         """What was decided is stored (or nothing was to be): later groups decide upon it, callers are answered."""
         self._decider.stored(cast("Desk", group.desk))
         self._answer(group)
 
-    def _notify(self, group: _Group) -> None:
+    def _notify(self, group: Group) -> None:
         seconds = perf_counter() - group.started
         head = max(group.first[id(line)] + len(line.entries) - 1 for line in group.decided)
         for committed in self.on_commit:
@@ -354,19 +320,19 @@ class GroupWriter:
         for measured in self.on_group:
             measured(group.size, seconds)
 
-    def _fail(self, group: _Group, trouble: DaichoError) -> None:
+    def _fail(self, group: Group, trouble: DaichoError) -> None:
         if group.desk is not None:
             self._decider.forget(group.desk)
         for request in group.waiting:
             if not request.future.done():
                 request.future.set_result([[trouble] * len(unit.orders) for unit in request.units])
 
-    def _answer(self, group: _Group) -> None:
+    def _answer(self, group: Group) -> None:
         lines = iter(group.lines)
         for request in group.waiting:
             request.future.set_result([[self._answer_of(line, group) for line in next(lines)] for _ in request.units])
 
-    def _answer_of(self, line: Line, group: _Group) -> Answer:
+    def _answer_of(self, line: Line, group: Group) -> Answer:
         if isinstance(line, DaichoError):
             return line
         if isinstance(line, Decided):
@@ -379,24 +345,7 @@ class GroupWriter:
             return trouble
 
     @staticmethod
-    def _receipt(decided: Decided, group: _Group, *, hit: bool) -> Receipt:
+    def _receipt(decided: Decided, group: Group, *, hit: bool) -> Receipt:
         first = group.first[id(decided)]
         records = [(first + i, entry.state) for i, entry in enumerate(decided.entries)]
         return Receipt(decided.aggregate_id, decided.version, records, hit=hit)
-
-
-def _claims(group: _Group) -> list[ClaimRow]:
-    rows: list[ClaimRow] = []
-    for decided in group.decided:
-        first, ref = group.first[id(decided)], decided.order.ref
-        rows.append(command_row(ref.key, ref.body, first, len(decided.entries)))
-        rows += claim_rows(decided.claims, first)
-    return rows
-
-
-def _parcels(group: _Group) -> list[tuple[int, Parcel]]:
-    return [
-        (group.first[id(decided)], decided.order.parcel)
-        for decided in group.decided
-        if decided.order.parcel is not None and decided.entries
-    ]

@@ -325,7 +325,7 @@ def test_a_defect_in_the_commits_thread_is_trouble_for_its_group_only(
         a, _ = await book.two_sides()
         order = book.order(a, record())
         with monkeypatch.context() as patch:
-            patch.setattr("storage.writer._claims", lambda _: 1 / 0)
+            patch.setattr("storage.group.Group.claims", lambda _: 1 / 0)
             (answer,) = await book.ledger.execute_each([order])
         assert isinstance(answer, StorageUnavailable)
         assert answer.values == {"reason": "ZeroDivisionError"}
