@@ -31,6 +31,7 @@ SCOPES: Final[Mapping[str, str]] = {
     "promise": SERVICE,
     "subject": SERVICE,
     "subject-index": SERVICE,
+    "payload": SERVICE,
 }
 _FORMAT: Final = "daicho-master-key/1"
 _KEY_BYTES: Final = 32

@@ -15,6 +15,7 @@ WALLET: Final = "wallet"
 PUBLISHER: Final = "publisher"
 LOG: Final = "log"
 PROMISE: Final = "promise"
+PAYLOAD: Final = "payload"
 KeyRow = tuple[str, str, int, str, str, int, bytes, bytes, bytes, bytes]
 AuditRow = tuple[int, str, str, str, bytes]
 

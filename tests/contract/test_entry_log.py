@@ -137,7 +137,7 @@ def test_reading_never_writes(tmp_path: Path) -> None:
 
 def test_whoever_serves_can_neither_change_nor_delete_what_stands_in_postgresql(database: TestDatabase) -> None:
     session = Session(database.writer, "test")
-    for table in ("stored_events", "stored_events_claims", "anchor_events", "checkpoints"):
+    for table in ("stored_events", "stored_events_claims", "stored_events_parcels", "anchor_events", "checkpoints"):
         (column,) = session.rows(
             "SELECT column_name FROM information_schema.columns WHERE table_name = %s AND ordinal_position = 1",
             (table,),
