@@ -22,6 +22,7 @@ from domain.store_notification import StoreEnvironment
 from stores.strict_json import read_object
 from stores.verdict import MessageRefused, Verdict
 
+MAX_AHEAD_SECONDS: Final = 600.0  # clocks differ
 MAX_AGE_SECONDS: Final = 8 * 86_400.0  # Apple repeats a message for 157 hours at most
 _ENVIRONMENTS: Final = {
     StoreEnvironment.PRODUCTION: Environment.PRODUCTION,
@@ -75,7 +76,7 @@ class AppleVerifier:
     """Blocking: OCSP asks Apple's servers for up to a minute, so call it in a thread. Thread-safe.
 
     `online` asks whether certificates were revoked, as long as they have not expired by themselves. `max_age_seconds`
-    is how far from now a message may have been signed, None for any age (recovery from Apple's own history, archive).
+    is how long ago a message may have been signed, None for any age (recovery from Apple's own history, archive).
     `now` in seconds since 1970-01-01 UTC.
     """
 
@@ -98,7 +99,7 @@ class AppleVerifier:
 
         1. the body is one JSON object with the signed payload, the payload and its inner parts are JSON as well;
         2. the outer signature holds under our roots, as of the day it was made, for our app and an environment of ours;
-        3. it was made not too far from now;
+        3. it was made lately, and not in the future;
         4. each inner signature holds, too, for the same app and environment;
         5. the inner parts speak of one purchase;
         6. no certificate was revoked.
@@ -128,8 +129,11 @@ class AppleVerifier:
         signed_at = outer.get("signedDate")
         if type(signed_at) is not int:
             return AppleMessage(Verdict.INVALID, "signedDate is missing")
-        if self._max_age is not None and abs(self._now() - signed_at / 1000) > self._max_age:  # 3
-            return AppleMessage(Verdict.INVALID, f"signed more than {self._max_age / 86_400:.0f} days from now")
+        age = self._now() - signed_at / 1000
+        if age < -MAX_AHEAD_SECONDS:  # 3; in recovery as well: what is dated later than everything would count for ever
+            return AppleMessage(Verdict.INVALID, "signed in the future")
+        if self._max_age is not None and age > self._max_age:
+            return AppleMessage(Verdict.INVALID, f"signed more than {self._max_age / 86_400:.0f} days ago")
         data = outer.get("data")
         inner = data if isinstance(data, dict) else {}
         try:
@@ -140,8 +144,6 @@ class AppleVerifier:
         if transaction and renewal and transaction.get(_LINE) != renewal.get(_LINE):  # 5
             return AppleMessage(Verdict.INVALID, "the inner parts speak of two purchases")
         verdict, reason = self._revoked(lane, jws) if self._online else (Verdict.VALID, "")  # 6
-        if verdict is Verdict.INVALID:
-            return AppleMessage(verdict, reason)
         return AppleMessage(verdict, reason, lane.environment, outer, transaction, renewal, chain_of(jws))
 
     def _revoked(self, lane: "_Lane", jws: str) -> tuple[Verdict, str]:
@@ -152,11 +154,11 @@ class AppleVerifier:
         try:
             lane.online.verify_and_decode_notification(jws)
         except VerificationException as error:
-            if error.status is VerificationStatus.RETRYABLE_VERIFICATION_FAILURE:
-                return Verdict.UNVERIFIED, "Apple's certificate service does not answer"
-            if error.__cause__ is not None:  # not a verdict, but an answer that is none: a proxy's page, a forgery
-                return Verdict.UNVERIFIED, "Apple's certificate service answers oddly"
-            return Verdict.INVALID, f"certificates: {error.status.name}"
+            # the library does not tell a revoked certificate from a service that asks to try later, and Apple's
+            # message is too dear to be refused for the latter: it is kept, and judged again
+            away = error.status is VerificationStatus.RETRYABLE_VERIFICATION_FAILURE
+            reason = "does not answer" if away else "does not say that they are good"
+            return Verdict.UNVERIFIED, f"certificates: Apple's service {reason}"
         return Verdict.VALID, ""
 
 
