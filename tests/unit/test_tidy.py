@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = (
     "domain",
     "storage",
+    "stores",
     "merkle",
     "chain",
     "streams",
