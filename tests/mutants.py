@@ -73,6 +73,21 @@ MUTANTS = (
         "::test_whoever_opened_a_lane_last_has_it_and_the_one_before_writes_nothing_more",
     ),
     Mutant(
+        "plans that follow their table's size",
+        "storage/postgres/database.py",
+        '"plan_cache_mode": "force_custom_plan"',
+        '"plan_cache_mode": "auto"',
+        "tests/contract/test_postgres_writer.py"
+        "::test_a_look_up_planned_for_a_small_table_uses_the_index_once_it_has_grown",
+    ),
+    Mutant(
+        "the parcels of a group",
+        "storage/writer.py",
+        "                recorder.insert_parcels(group.cursor, parcels)\n",
+        "                pass\n",
+        "tests/contract/test_inbox.py::test_what_came_is_in_the_inbox_with_the_position_of_its_entry",
+    ),
+    Mutant(
         "the gap alarm of processors",
         "streams/processor.py",
         "        if number != expected:\n            raise GapError(expected, number)\n",
