@@ -37,6 +37,7 @@ SUBSCRIPTION: Final[dict[int, Kind]] = {
 ONE_TIME: Final[dict[int, Kind]] = {1: Kind.BOUGHT_ONCE, 2: Kind.PENDING_CANCELLED}
 PART: Final = 1  # of a refund by quantity only that it is not the whole is known
 _FULL_REFUND: Final = 1
+_ONE_TIME_PRODUCT: Final = 2
 _FETCHED: Final = {"subscriptionNotification", "oneTimeProductNotification", "voidedPurchaseNotification"}
 
 
@@ -59,8 +60,13 @@ def announce(message: GoogleMessage) -> StoreNotification:
         line=line_of(token) if token else None,
         account=_text(message.fields, "obfuscatedAccountId") or None,
         refunds=_refunds(message),
-        needs_fetch=message.kind in _FETCHED,
+        needs_fetch=message.kind in _FETCHED and not _is_one_time_void(message),
     )
+
+
+def _is_one_time_void(message: GoogleMessage) -> bool:
+    """What was bought once has no state to ask for: that it was voided is all there is."""
+    return message.kind == "voidedPurchaseNotification" and message.fields.get("productType") == _ONE_TIME_PRODUCT
 
 
 def is_known(message: GoogleMessage) -> bool:

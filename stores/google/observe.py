@@ -73,7 +73,7 @@ def observe(announced: StoreNotification, resource: Fields, at: int) -> Observed
         plan=_plan(current, at),
         renewal=_renewal(current, state, _text(resource, "subscriptionState") or "", at),
         charges=_charges(items, at),
-        replaces=_hashed(_text(resource, "linkedPurchaseToken")),
+        replaces=_replaced(resource, state),
         needs_fetch=False,
     )
     return Observed(said, _text(resource, "etag"), _acknowledged(resource))
@@ -169,8 +169,13 @@ def _acknowledged(resource: Fields) -> bool | None:
     return {"ACKNOWLEDGED": True, "PENDING": False}.get(named)
 
 
-def _hashed(token: str | None) -> str | None:
-    return None if token is None else line_of(token)
+def _replaced(resource: Fields, state: State | None) -> str | None:
+    """The purchase before this one; it goes on as long as this one is not paid, and if it never was."""
+    token = _text(resource, "linkedPurchaseToken")
+    named = (_text(resource, "subscriptionState") or "").removeprefix(_PREFIX)
+    if token is None or state is State.PENDING or named == "PENDING_PURCHASE_CANCELED":
+        return None
+    return line_of(token)
 
 
 # -- fields ------------------------------------------------------------------------------------------------------------

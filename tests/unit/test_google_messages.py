@@ -172,6 +172,7 @@ def test_a_voided_purchase_is_a_refund_of_its_order() -> None:
     assert voided(refundType=2).refunds == (Refund("GPA.1..0", HAPPENED, PART),)
     assert voided(orderId=None).refunds == ()
     assert (voided().kind, voided().line, voided().needs_fetch) == (Kind.REFUNDED, LINE, True)
+    assert not voided(productType=2).needs_fetch
 
 
 @pytest.mark.parametrize("token", [None, "", "a b", 7, "é"])
@@ -323,6 +324,12 @@ def test_what_comes_next_and_what_was_before() -> None:
     assert said.renewal is not None
     assert said.renewal.next_product == "daily.yearly"
     assert said.replaces == hashlib.sha256(b"old" * 200).hexdigest()
+
+
+@pytest.mark.parametrize("named", ["PENDING", "PENDING_PURCHASE_CANCELED"])
+def test_a_purchase_that_was_not_paid_replaces_nothing(named: str) -> None:
+    assert observed(resource(named, linkedPurchaseToken="old")).said.replaces is None
+    assert observed(resource("ACTIVE", linkedPurchaseToken="old")).said.replaces is not None
 
 
 def test_a_test_purchase_is_of_the_sandbox() -> None:
