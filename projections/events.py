@@ -141,6 +141,20 @@ class Undone(Submitted):
     reason: str
 
 
+STORE_EVENTS: Final = frozenset(
+    {
+        "NotificationReceived",
+        "NotificationContradicted",
+        "NotificationJudged",
+        "SubscriptionOpened",
+        "SubscriptionObserved",
+        "SubscriptionCharged",
+        "ChargeRefunded",
+        "ChargeRefundReversed",
+        "SubscriptionSuperseded",
+    }
+)
+"""What app stores' messages lead to: kept among the entries, and no row of these read models is about it."""
 _ENTRY_DATA: Final[dict[str, type[msgspec.Struct]]] = {
     "BookOpened": BookOpened,
     "CompanyRegistered": CompanyRegistered,
@@ -161,6 +175,7 @@ _ENTRY_DATA: Final[dict[str, type[msgspec.Struct]]] = {
     "TradeReversalProposed": By,
     "TradeReversed": Unread,
     "TradeNoteAdded": Unread,
+    **dict.fromkeys(STORE_EVENTS, Unread),
 }
 _ANCHOR_DATA: Final[dict[str, type[msgspec.Struct]]] = {
     "AnchorSubmitted": Submitted,

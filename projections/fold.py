@@ -28,7 +28,7 @@ class Needs:
         for head in heads:
             if head.type in _OPENING:
                 made.add(head.aggregate_id)
-            elif head.aggregate_id not in made:
+            elif head.aggregate_id not in made and head.type not in ev.STORE_EVENTS:
                 kinds[head.type[0]].add(head.aggregate_id)
 
 
@@ -120,6 +120,7 @@ def running(postings: dict[Pair, list[Posting]], balances: dict[Pair, BalanceRow
 
 _Readers = tuple[int | None, str | None]
 _EVERYBODY: Final = (None, None)
+_NOBODY: Final = (None, "")  # but auditors: no company has an empty code
 
 
 def _book_opened(fold: Fold, head: ev.Head, data: ev.BookOpened) -> _Readers:
@@ -261,6 +262,10 @@ def _note_added(fold: Fold, head: ev.Head, _: None) -> _Readers:
     return fold.trade(head).position, None
 
 
+def _of_a_store(fold: Fold, head: ev.Head, data: None) -> _Readers:  # noqa: ARG001 the table's signature
+    return _NOBODY
+
+
 _HANDLERS: Final[dict[str, Callable[[Fold, ev.Head, Any], _Readers]]] = {
     "BookOpened": _book_opened,
     "CompanyRegistered": _company_registered,
@@ -281,4 +286,5 @@ _HANDLERS: Final[dict[str, Callable[[Fold, ev.Head, Any], _Readers]]] = {
     "TradeReversalProposed": _reversal_proposed,
     "TradeReversed": _trade_reversed,
     "TradeNoteAdded": _note_added,
+    **dict.fromkeys(ev.STORE_EVENTS, _of_a_store),
 }

@@ -8,13 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domain.anchor import AnchorEvent
+from domain.event_types import EVENT_TYPES
 from projections import balances as balance_queries
 from projections import queries, trades
+from projections.events import entry_codec
+from projections.fold import Fold, Needs
 from projections.position import EntryCorrupt
 from projections.projector import Projector
 from projections.store import ReadStore
 from tests.entry_factory import EntryFactory, Walk, walk
 from tests.projection_support import naive_balances, projected
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "entries"
 
 
 @pytest.fixture
@@ -123,3 +129,20 @@ def test_a_settlement_above_what_is_open_stops_the_projection(tmp_path: Path) ->
     made.settle(trade, units=trade.amount + 1)
     with pytest.raises(EntryCorrupt, match="position 6 settles"):
         projected(tmp_path / "read.db", made.factory.records)
+
+
+def test_the_ledger_writes_no_event_that_would_stop_its_read_models() -> None:
+    written = {name for name, kind in EVENT_TYPES.items() if not issubclass(kind, AnchorEvent)}
+    assert entry_codec().types == written
+
+
+def test_what_a_store_says_is_kept_among_the_entries_for_auditors_alone() -> None:
+    lines = (VECTORS / "v1-subscriptions.jsonl").read_bytes().splitlines()
+    codec = entry_codec()
+    heads = [codec.head(position, line, "") for position, line in enumerate(lines, 1)]
+    needs, fold = Needs(heads), Fold(codec)
+    assert (needs.companies, needs.wallets, needs.trades) == (set(), set(), set())
+    for head, line in zip(heads, lines, strict=True):
+        fold.apply(head, line)
+    assert fold.entries == [(position, None, "", line) for position, line in enumerate(lines, 1)]
+    assert (fold.changed_companies, fold.changed_trades, fold.postings) == (set(), set(), {})
