@@ -1,18 +1,14 @@
 """Reading the event store: entries by position, and what is stored about commands. Never writes."""
 
-import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from domain.entry import decode_envelope
-from domain.errors import StorageUnavailable
 from domain.orders import KnownCommand, Receipt
 from storage.claims import known_commands, taken_claims
+from storage.sqlite_reader import SqliteReader
 
-_CACHE_KIB: Final = 8192
 _LAST_ROWID: Final = 2**63 - 1
 
 
@@ -26,19 +22,14 @@ class StoredRow(NamedTuple):
     state: bytes
 
 
-class SqliteEntryLog:
-    """Entries of one event store, readable from any thread (a connection each). Positions start at 1.
+class SqliteEntryLog(SqliteReader):
+    """Entries of one event store. Positions start at 1."""
 
-    Its own connections: the library's pool makes readers wait for the writer. Every method raises StorageUnavailable
-    when the database cannot be read.
-    """
+    WHAT: ClassVar = "the event store"
 
     def __init__(self, path: Path | str, table: str = "stored_events") -> None:
-        self._path = Path(path)
+        super().__init__(path)
         self._table = table
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
 
     def head(self) -> int:
         """The last position, 0 in an empty store."""
@@ -84,43 +75,3 @@ class SqliteEntryLog:
         records = self.read(known.first, known.count)
         last = decode_envelope(records[-1][1])
         return Receipt(last.aggregate_id, last.version, records, hit=True)
-
-    def close(self) -> None:
-        """Close every connection."""
-        with self._lock:
-            for connection in self._opened:
-                connection.close()
-            self._opened.clear()
-        self._local = threading.local()
-
-    def _fetch(self, statement: str, params: Sequence[object] = ()) -> list[Any]:
-        with self._reading() as cursor:
-            return cursor.execute(statement, params).fetchall()
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Cursor]:
-        """A cursor of this thread's connection; StorageUnavailable when it fails, and a new connection next time."""
-        try:
-            yield self._connection().cursor()
-        except sqlite3.Error as error:
-            self._drop_connection()
-            raise StorageUnavailable("the event store cannot be read for now", reason=str(error)) from error
-
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            uri = f"{self._path.resolve().as_uri()}?mode=ro"
-            connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-            self._local.connection = connection
-            with self._lock:
-                self._opened.append(connection)
-            connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-        return connection
-
-    def _drop_connection(self) -> None:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is not None:
-            self._local.connection = None
-            with self._lock:
-                self._opened.remove(connection)
-            connection.close()
