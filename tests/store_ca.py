@@ -7,11 +7,9 @@ revoked, over HTTP, signed by the certificate's issuer.
 import base64
 import datetime as dt
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
@@ -20,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+
+from tests.http_stub import Answer, serving
 
 LEAF_OID = x509.ObjectIdentifier("1.2.840.113635.100.6.11.1")
 INTERMEDIATE_OID = x509.ObjectIdentifier("1.2.840.113635.100.6.2.1")
@@ -168,23 +168,6 @@ class OcspResponder:
 def ocsp_responder() -> Iterator[OcspResponder]:
     """A responder on loopback, until the end of the block."""
     responder = OcspResponder()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = responder.answer(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    responder.url = f"http://127.0.0.1:{server.server_port}/"
-    try:
+    with serving(lambda asked: Answer(responder.answer(asked.body))) as stub:
+        responder.url = f"{stub.url}/"
         yield responder
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -8,7 +8,7 @@ https://developer.apple.com/documentation/appstoreserverapi/jwsrenewalinfodecode
 """
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from domain.store_notification import (
     WHOLE,
@@ -28,15 +28,13 @@ from domain.store_notification import (
 )
 from stores.apple.kinds import kind_of
 from stores.apple.verify import AppleMessage
+from stores.fields import TEXT_LIMIT, Fields, integer_of, object_of, text_of
 from stores.verdict import MessageRefused
 
-Fields = dict[str, Any]
 _STATES: Final = {1: State.ACTIVE, 2: State.EXPIRED, 3: State.HOLD, 4: State.GRACE, 5: State.REVOKED}
 _NO_CONSENT_GIVEN: Final = 3  # expirationIntent: the user did not agree to a higher price
 _CONSENT: Final[dict[int | None, PriceConsent]] = {0: PriceConsent.PENDING, 1: PriceConsent.ACCEPTED}
-_UNPRINTABLE: Final = re.compile(r"[^\x21-\x7e]")
 _CURRENCY: Final = re.compile(r"[A-Z]{3}\Z")
-_TEXT_LIMIT: Final = 256
 
 
 def translate(message: AppleMessage) -> StoreNotification:
@@ -45,20 +43,20 @@ def translate(message: AppleMessage) -> StoreNotification:
     Raises MessageRefused when it lacks what every notification has: an id, a type, a date.
     """
     payload = message.payload or {}
-    notification, type_ = _text(payload, "notificationUUID"), _text(payload, "notificationType")
+    notification, type_ = text_of(payload, "notificationUUID"), text_of(payload, "notificationType")
     signed_at = _millis(payload, "signedDate")
     if notification is None or type_ is None or signed_at is None or message.environment is None:
         raise MessageRefused("notificationUUID, notificationType or signedDate is missing")
-    subtype = _text(payload, "subtype") or ""
+    subtype = text_of(payload, "subtype") or ""
     kind = kind_of(type_, subtype)
     transaction, renewal = message.transaction or {}, message.renewal or {}
-    line = _text(transaction, "originalTransactionId") or _text(renewal, "originalTransactionId")
+    line = text_of(transaction, "originalTransactionId") or text_of(renewal, "originalTransactionId")
     return StoreNotification(
         Store.APPLE,
         message.environment,
         notification,
         kind,
-        f"{type_}/{subtype}"[:_TEXT_LIMIT] if subtype else type_,
+        f"{type_}/{subtype}"[:TEXT_LIMIT] if subtype else type_,
         signed_at,
         line=line,
         account=_account(transaction, renewal),
@@ -73,12 +71,12 @@ def translate(message: AppleMessage) -> StoreNotification:
 
 def _standing(payload: Fields, signed_at: int) -> Standing | None:
     """The status is as of the signed date of the whole message."""
-    state = _STATES.get(_integer(_object(payload, "data"), "status") or 0)
+    state = _STATES.get(integer_of(object_of(payload, "data"), "status") or 0)
     return None if state is None else Standing(signed_at, state)
 
 
 def _plan(transaction: Fields) -> Plan | None:
-    signed_at, product = _millis(transaction, "signedDate"), _text(transaction, "productId")
+    signed_at, product = _millis(transaction, "signedDate"), text_of(transaction, "productId")
     if signed_at is None or product is None:
         return None
     return Plan(
@@ -104,11 +102,11 @@ def _ownership(transaction: Fields) -> Ownership:
 
 
 def _renewal(renewal: Fields) -> Renewal | None:
-    signed_at, status = _millis(renewal, "signedDate"), _integer(renewal, "autoRenewStatus")
+    signed_at, status = _millis(renewal, "signedDate"), integer_of(renewal, "autoRenewStatus")
     if signed_at is None or status is None:
         return None
-    product = _text(renewal, "autoRenewProductId")
-    consent = _CONSENT.get(_integer(renewal, "priceIncreaseStatus"), PriceConsent.NONE)
+    product = text_of(renewal, "autoRenewProductId")
+    consent = _CONSENT.get(integer_of(renewal, "priceIncreaseStatus"), PriceConsent.NONE)
     if renewal.get("expirationIntent") == _NO_CONSENT_GIVEN:
         consent = PriceConsent.DECLINED
     return Renewal(
@@ -122,15 +120,15 @@ def _renewal(renewal: Fields) -> Renewal | None:
 
 def _charge_key(transaction: Fields) -> str | None:
     """One charge, whatever transaction ids devices and notifications have for it."""
-    return _text(transaction, "webOrderLineItemId") or _text(transaction, "transactionId")
+    return text_of(transaction, "webOrderLineItemId") or text_of(transaction, "transactionId")
 
 
 def _charges(transaction: Fields) -> tuple[Charge, ...]:
     """What this user has paid; what a family shares was paid by somebody else."""
-    key, at, product = _charge_key(transaction), _millis(transaction, "purchaseDate"), _text(transaction, "productId")
+    key, at, product = _charge_key(transaction), _millis(transaction, "purchaseDate"), text_of(transaction, "productId")
     if key is None or at is None or product is None or _ownership(transaction) is Ownership.FAMILY:
         return ()
-    currency, price = _text(transaction, "currency"), _integer(transaction, "price")
+    currency, price = text_of(transaction, "currency"), integer_of(transaction, "price")
     if currency is None or price is None or price < 0 or not _CURRENCY.match(currency):
         return (Charge(key, at, product),)
     return (Charge(key, at, product, currency, price),)
@@ -144,9 +142,10 @@ def _refunds(transaction: Fields, kind: Kind, signed_at: int) -> tuple[Refund, .
         return ()
     if revoked_at is None and kind is not Kind.REFUNDED:
         return ()
-    share = _integer(transaction, "revocationPercentage") if how == "REFUND_PRORATED" else None
-    whole = share is None or not 0 <= share <= WHOLE
-    return (Refund(key, signed_at if revoked_at is None else revoked_at, WHOLE if whole else share or 0),)
+    share = integer_of(transaction, "revocationPercentage") if how == "REFUND_PRORATED" else None
+    if share is None or not 0 <= share <= WHOLE:
+        share = WHOLE
+    return (Refund(key, signed_at if revoked_at is None else revoked_at, share),)
 
 
 def _reversals(transaction: Fields, kind: Kind, signed_at: int) -> tuple[RefundReversal, ...]:
@@ -159,31 +158,11 @@ def _account(transaction: Fields, renewal: Fields) -> str | None:
     found = [
         (_millis(part, "signedDate") or 0, token)
         for part in (transaction, renewal)
-        if (token := _text(part, "appAccountToken")) is not None
+        if (token := text_of(part, "appAccountToken")) is not None
     ]
     return max(found)[1] if found else None
 
 
-# -- fields ------------------------------------------------------------------------------------------------------------
-
-
-def _object(fields: Fields, name: str) -> Fields:
-    value = fields.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _text(fields: Fields, name: str) -> str | None:
-    """A text as `StoreText` has them; None for anything else."""
-    value = fields.get(name)
-    fits = isinstance(value, str) and 0 < len(value) <= _TEXT_LIMIT and not _UNPRINTABLE.search(value)
-    return value if fits else None
-
-
-def _integer(fields: Fields, name: str) -> int | None:
-    value = fields.get(name)
-    return value if type(value) is int and abs(value) < 2**53 else None
-
-
 def _millis(fields: Fields, name: str) -> int | None:
-    value = _integer(fields, name)
+    value = integer_of(fields, name)
     return value if value is not None and value >= 0 else None

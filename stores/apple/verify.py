@@ -19,6 +19,7 @@ from appstoreserverlibrary.signed_data_verifier import SignedDataVerifier, Verif
 from cryptography import x509
 
 from domain.store_notification import StoreEnvironment
+from stores.fields import object_of
 from stores.strict_json import read_object
 from stores.verdict import MessageRefused, Verdict
 
@@ -134,8 +135,7 @@ class AppleVerifier:
             return AppleMessage(Verdict.INVALID, "signed in the future")
         if self._max_age is not None and age > self._max_age:
             return AppleMessage(Verdict.INVALID, f"signed more than {self._max_age / 86_400:.0f} days ago")
-        data = outer.get("data")
-        inner = data if isinstance(data, dict) else {}
+        inner = object_of(outer, "data")
         try:
             transaction = lane.transaction(inner.get("signedTransactionInfo"))  # 4
             renewal = lane.renewal(inner.get("signedRenewalInfo"))
@@ -143,13 +143,14 @@ class AppleVerifier:
             return AppleMessage(Verdict.INVALID, refused.rule)
         if transaction and renewal and transaction.get(_LINE) != renewal.get(_LINE):  # 5
             return AppleMessage(Verdict.INVALID, "the inner parts speak of two purchases")
-        verdict, reason = self._revoked(lane, jws) if self._online else (Verdict.VALID, "")  # 6
-        return AppleMessage(verdict, reason, lane.environment, outer, transaction, renewal, chain_of(jws))
+        chain = chain_of(jws)
+        verdict, reason = self._revoked(lane, jws, chain) if self._online else (Verdict.VALID, "")  # 6
+        return AppleMessage(verdict, reason, lane.environment, outer, transaction, renewal, chain)
 
-    def _revoked(self, lane: "_Lane", jws: str) -> tuple[Verdict, str]:
+    def _revoked(self, lane: "_Lane", jws: str, chain: Sequence[bytes]) -> tuple[Verdict, str]:
         """Apple's answer on the certificates; nobody answers for those that have expired meanwhile."""
-        if any(x509.load_der_x509_certificate(each).not_valid_after_utc.timestamp() < self._now()
-               for each in chain_of(jws)[:2]):  # fmt: skip
+        leaf_and_intermediate = (x509.load_der_x509_certificate(each) for each in chain[:2])
+        if any(each.not_valid_after_utc.timestamp() < self._now() for each in leaf_and_intermediate):
             return Verdict.VALID, "certificates have expired since"
         try:
             lane.online.verify_and_decode_notification(jws)

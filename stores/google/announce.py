@@ -1,6 +1,6 @@
 """What a notification of Google's announces: that something changed. How things stand, Google has to be asked."""
 
-from typing import Any, Final
+from typing import Final
 
 from domain.store_notification import (
     WHOLE,
@@ -10,6 +10,7 @@ from domain.store_notification import (
     StoreEnvironment,
     StoreNotification,
 )
+from stores.fields import integer_of, text_of, token_of
 from stores.google.envelope import GoogleMessage, line_of
 from stores.verdict import MessageRefused
 
@@ -46,19 +47,19 @@ def announce(message: GoogleMessage) -> StoreNotification:
 
     Its environment is taken for production until Google, asked about the purchase, says that it was a test.
     """
-    if message.kind in _FETCHED and not _text(message.fields, "purchaseToken"):
+    token = token_of(message.fields, "purchaseToken")
+    if message.kind in _FETCHED and token is None:
         raise MessageRefused("purchaseToken is missing")
     kind, label = _kind(message)
-    token = _text(message.fields, "purchaseToken")
     return StoreNotification(
         Store.GOOGLE,
         StoreEnvironment.PRODUCTION,
-        message.message[:256],
+        message.message,
         kind,
         label,
         message.at,
-        line=line_of(token) if token else None,
-        account=_text(message.fields, "obfuscatedAccountId") or None,
+        line=None if token is None else line_of(token),
+        account=text_of(message.fields, "obfuscatedAccountId"),
         refunds=_refunds(message),
         needs_fetch=message.kind in _FETCHED and not _is_one_time_void(message),
     )
@@ -75,8 +76,7 @@ def is_known(message: GoogleMessage) -> bool:
 
 
 def _kind(message: GoogleMessage) -> tuple[Kind, str]:
-    number = message.fields.get("notificationType")
-    code = number if type(number) is int else 0
+    code = integer_of(message.fields, "notificationType") or 0
     match message.kind:
         case "subscriptionNotification":
             return SUBSCRIPTION.get(code, Kind.UNKNOWN), f"subscription/{code}"
@@ -92,16 +92,8 @@ def _kind(message: GoogleMessage) -> tuple[Kind, str]:
 
 
 def _refunds(message: GoogleMessage) -> tuple[Refund, ...]:
-    order = _text(message.fields, "orderId")
-    if message.kind != "voidedPurchaseNotification" or not order:
+    order = text_of(message.fields, "orderId")
+    if message.kind != "voidedPurchaseNotification" or order is None:
         return ()
     whole = message.fields.get("refundType", _FULL_REFUND) == _FULL_REFUND
     return (Refund(order, message.at, WHOLE if whole else PART),)
-
-
-def _text(fields: dict[str, Any], name: str) -> str:
-    """A text of Google's identifiers; empty for anything else."""
-    value = fields.get(name)
-    if isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value:
-        return value
-    return ""

@@ -23,9 +23,9 @@ from domain.store_notification import (
     StoreEnvironment,
     StoreNotification,
 )
+from stores.fields import Fields, object_of, text_of, token_of
 from stores.google.envelope import line_of
 
-Fields = dict[str, Any]
 _PREFIX: Final = "SUBSCRIPTION_STATE_"
 _STATES: Final = {
     "PENDING": State.PENDING,
@@ -46,7 +46,6 @@ _CONSENT: Final = {
 }
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_TEXT_LIMIT: Final = 256
 
 
 class Observed(NamedTuple):
@@ -64,39 +63,39 @@ def observe(announced: StoreNotification, resource: Fields, at: int) -> Observed
     """The announcement with what Google answered at `at` (milliseconds since 1970-01-01 UTC)."""
     items = [item for item in _list(resource, "lineItems") if isinstance(item, dict)]
     current = max(items, key=lambda item: _moment(item, "expiryTime") or 0, default={})
-    state = _state(resource, announced.kind)
+    named = (text_of(resource, "subscriptionState") or "").removeprefix(_PREFIX)
+    state = _state(resource, named, announced.kind)
     said = msgspec.structs.replace(
         announced,
         environment=_environment(resource),
         account=_account(resource) or announced.account,
         standing=None if state is None else Standing(at, state),
         plan=_plan(current, at),
-        renewal=_renewal(current, state, _text(resource, "subscriptionState") or "", at),
+        renewal=_renewal(current, state, named, at),
         charges=_charges(items, at),
-        replaces=_replaced(resource, state),
+        replaces=_replaced(resource, state, named),
         needs_fetch=False,
     )
-    return Observed(said, _text(resource, "etag"), _acknowledged(resource))
+    return Observed(said, text_of(resource, "etag"), _acknowledged(resource))
 
 
 def _environment(resource: Fields) -> StoreEnvironment:
     return StoreEnvironment.SANDBOX if "testPurchase" in resource else StoreEnvironment.PRODUCTION
 
 
-def _state(resource: Fields, kind: Kind) -> State | None:
+def _state(resource: Fields, named: str, kind: Kind) -> State | None:
     """A purchase that another one has replaced is over for good, whatever else it says."""
-    if "replacementCancellation" in _object(resource, "canceledStateContext"):
+    if "replacementCancellation" in object_of(resource, "canceledStateContext"):
         return State.SUPERSEDED
-    named = (_text(resource, "subscriptionState") or "").removeprefix(_PREFIX)
     state = _STATES.get(named)
     return State.REVOKED if state is State.EXPIRED and kind is Kind.REVOKED else state
 
 
 def _plan(item: Fields, at: int) -> Plan | None:
-    product = _text(item, "productId")
+    product = text_of(item, "productId")
     if product is None:
         return None
-    details = _object(_object(item, "autoRenewingPlan"), "installmentDetails")
+    details = object_of(object_of(item, "autoRenewingPlan"), "installmentDetails")
     return Plan(
         at,
         product,
@@ -125,15 +124,15 @@ def _commitment(details: Fields) -> tuple[int, int] | None:
 
 
 def _renewal(item: Fields, state: State | None, named: str, at: int) -> Renewal | None:
-    product = _text(item, "productId")
+    product = text_of(item, "productId")
     if product is None:
         return None
-    plan = _object(item, "autoRenewingPlan")
-    ended = named == f"{_PREFIX}CANCELED" or state in {State.EXPIRED, State.REVOKED, State.SUPERSEDED}
+    plan = object_of(item, "autoRenewingPlan")
+    ended = named == "CANCELED" or state in {State.EXPIRED, State.REVOKED, State.SUPERSEDED}
     return Renewal(
         at,
         renews=plan.get("autoRenewEnabled") is True and not ended,
-        next_product=_text(_object(item, "deferredItemReplacement"), "productId"),
+        next_product=text_of(object_of(item, "deferredItemReplacement"), "productId"),
         price_consent=_consent(plan),
         grace_expires_at=_moment(item, "expiryTime") if state is State.GRACE else None,
     )
@@ -141,7 +140,7 @@ def _renewal(item: Fields, state: State | None, named: str, at: int) -> Renewal 
 
 def _consent(plan: Fields) -> PriceConsent:
     for name in ("priceStepUpConsentDetails", "priceChangeDetails"):
-        found = _CONSENT.get(_text(_object(plan, name), "state") or "")
+        found = _CONSENT.get(text_of(object_of(plan, name), "state") or "")
         if found is not None:
             return found
     return PriceConsent.NONE
@@ -151,7 +150,7 @@ def _charges(items: list[Fields], at: int) -> tuple[Charge, ...]:
     """The last order of each item. What it cost is not said: an item has the price of the plan, not of the period."""
     found: dict[str, Charge] = {}
     for item in items:
-        order, product = _text(item, "latestSuccessfulOrderId"), _text(item, "productId")
+        order, product = text_of(item, "latestSuccessfulOrderId"), text_of(item, "productId")
         if order is not None and product is not None:
             found.setdefault(order, Charge(order, at, product))
     return tuple(found.values())
@@ -160,19 +159,18 @@ def _charges(items: list[Fields], at: int) -> tuple[Charge, ...]:
 def _account(resource: Fields) -> str | None:
     """The id that we gave Google; of a purchase made in the Play Store alone, the one of the subscription before it."""
     name = "obfuscatedExternalAccountId"
-    before = _object(_object(resource, "outOfAppPurchaseContext"), "expiredExternalAccountIdentifiers")
-    return _text(_object(resource, "externalAccountIdentifiers"), name) or _text(before, name)
+    before = object_of(object_of(resource, "outOfAppPurchaseContext"), "expiredExternalAccountIdentifiers")
+    return text_of(object_of(resource, "externalAccountIdentifiers"), name) or text_of(before, name)
 
 
 def _acknowledged(resource: Fields) -> bool | None:
-    named = (_text(resource, "acknowledgementState") or "").removeprefix("ACKNOWLEDGEMENT_STATE_")
+    named = (text_of(resource, "acknowledgementState") or "").removeprefix("ACKNOWLEDGEMENT_STATE_")
     return {"ACKNOWLEDGED": True, "PENDING": False}.get(named)
 
 
-def _replaced(resource: Fields, state: State | None) -> str | None:
+def _replaced(resource: Fields, state: State | None, named: str) -> str | None:
     """The purchase before this one; it goes on as long as this one is not paid, and if it never was."""
-    token = _text(resource, "linkedPurchaseToken")
-    named = (_text(resource, "subscriptionState") or "").removeprefix(_PREFIX)
+    token = token_of(resource, "linkedPurchaseToken")
     if token is None or state is State.PENDING or named == "PENDING_PURCHASE_CANCELED":
         return None
     return line_of(token)
@@ -181,26 +179,14 @@ def _replaced(resource: Fields, state: State | None) -> str | None:
 # -- fields ------------------------------------------------------------------------------------------------------------
 
 
-def _object(fields: Fields, name: str) -> Fields:
-    value = fields.get(name)
-    return value if isinstance(value, dict) else {}
-
-
 def _list(fields: Fields, name: str) -> list[Any]:
     value = fields.get(name)
     return value if isinstance(value, list) else []
 
 
-def _text(fields: Fields, name: str) -> str | None:
-    value = fields.get(name)
-    if isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value and value:
-        return value if len(value) <= _TEXT_LIMIT or name == "linkedPurchaseToken" else None
-    return None
-
-
 def _moment(fields: Fields, name: str) -> int | None:
     """A timestamp (RFC 3339) in milliseconds since 1970-01-01 UTC."""
-    text = _text(fields, name)
+    text = text_of(fields, name)
     if text is None:
         return None
     try:
