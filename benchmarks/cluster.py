@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.postgres_rows import database_of
 from merkle.flat_log import FlatLog
 from merkle.hashing import leaf_hashes
 from merkle.notes import Ed25519Signer
@@ -36,7 +37,7 @@ from streams.topic_partition import KafkaPartition
 from streams.topic_record import EntryRecords
 from tests.entry_factory import ORIGIN, walk
 from tests.kafka_broker import KafkaBroker, new_name
-from tests.postgres_server import PostgresServer, TestDatabase
+from tests.postgres_server import PostgresServer
 from tests.projection_support import MemoryLog
 
 OUT: Final = Path("build/bench-cluster.json")
@@ -171,15 +172,6 @@ class Bench:
             return lasted
 
         return asyncio.run(follow())
-
-
-@contextlib.contextmanager
-def database_of(server: PostgresServer) -> Iterator[TestDatabase]:
-    """A fresh database."""
-    made = server.new_database()
-    PostgresReadStore.prepare(made.owner.conninfo, "main")
-    yield made
-    made.drop()
 
 
 @contextlib.contextmanager

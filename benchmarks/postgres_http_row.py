@@ -2,11 +2,7 @@
 
 import contextlib
 import json
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +12,8 @@ from benchmarks.http_rows import CLIENTS, NAIVE_REQUESTS, REQUESTS
 from benchmarks.load import Request, send
 from benchmarks.postgres_rows import CONDITIONS, database_of
 from benchmarks.rows import Budget, Goal, Row, make_row, take_turns
-from benchmarks.samples import command_key, single_body
-from benchmarks.services import HOST, START_SECONDS, naive_body
+from benchmarks.samples import SELLER, command_key, single_body
+from benchmarks.services import BUYER, HOST, naive_body, running
 from cli.demo.service import free_port
 from cli.development import jwks_file
 from storage.folder import DataFolder
@@ -25,8 +21,6 @@ from tests.cluster.chaos.load import token
 from tests.cluster.local_cluster import LocalCluster
 from tests.postgres_server import PostgresServer
 
-SELLER: Final = "seller-00"
-BUYER: Final = "buyer-00"
 WORKERS: Final = ("relay", "sequencer", "projector", "anchorer", "anchor-projector")
 
 
@@ -41,7 +35,11 @@ def http_row(server: PostgresServer, budget: Budget) -> Row:
         cluster = stack.enter_context(LocalCluster(folder / "cluster", scale={"api": 1}))
         settle(cluster)
         theirs = stack.enter_context(database_of(server))
-        naive = stack.enter_context(naive_service(cluster, theirs.owner.conninfo))
+        naive = free_port(HOST, 0)
+        jwks = jwks_file(DataFolder(cluster.secrets, cluster.secrets))  # the cluster's token keys
+        options = ["--port", str(naive), "--db", theirs.owner.conninfo, "--jwks", str(jwks), "--secret", "11" * 32]
+        service = ["-m", "benchmarks.naive_service", *options]
+        stack.enter_context(running(service, f"http://{HOST}:{naive}/docs"))
         workers = [member for name in WORKERS for member in cluster.of(name)]
         seller = {"authorization": f"Bearer {token(cluster, SELLER)}", "content-type": "application/json"}
 
@@ -76,31 +74,6 @@ def settle(cluster: LocalCluster) -> None:
         for code in (SELLER, BUYER):
             _post(http, cluster, "", "/v1/companies", {"code": code, "name": code})
             _post(http, cluster, code, "/v1/users", {"user": f"clerk@{code}.example"})
-
-
-@contextlib.contextmanager
-def naive_service(cluster: LocalCluster, conninfo: str) -> Iterator[int]:
-    """The baseline's service, with the cluster's token keys; its port."""
-    port = free_port(HOST, 0)
-    jwks = jwks_file(DataFolder(cluster.secrets, cluster.secrets))
-    options = ["--port", str(port), "--db", conninfo, "--jwks", str(jwks), "--secret", "11" * 32]
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.naive_service", *options])
-    try:
-        _wait(f"http://{HOST}:{port}/docs", process)
-        yield port
-    finally:
-        process.terminate()
-        process.wait(START_SECONDS)
-
-
-def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(url, timeout=2.0).status_code == httpx.codes.OK:
-                return
-        time.sleep(0.1)
-    raise RuntimeError("the naive service does not answer")
 
 
 def _post(http: httpx.Client, cluster: LocalCluster, company: str, path: str, body: dict[str, Any]) -> None:

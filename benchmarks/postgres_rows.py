@@ -1,12 +1,10 @@
 """The ledger on PostgreSQL beside the library on PostgreSQL: appends, commands that share commits, projections."""
 
-import asyncio
 import contextlib
 import itertools
 import platform
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import psycopg
@@ -15,13 +13,13 @@ from eventsourcing.postgres import PostgresTrackingRecorder
 from eventsourcing.projection import ProjectionRunner
 from psycopg.rows import tuple_row
 
+from benchmarks.group_commit_rows import CALLERS, company_row
 from benchmarks.ledger_rows import decided_trades, save_new, store_all
-from benchmarks.naive import NaiveCompany, NaiveLedger, postgres_environment
+from benchmarks.naive import NaiveLedger, postgres_environment
 from benchmarks.projection_baseline import LibraryLedger, TradesProjection, save_all
 from benchmarks.projection_rows import trades_of
 from benchmarks.rig import Rig
 from benchmarks.rows import Budget, Goal, Row, make_row, rate, take_turns
-from benchmarks.samples import OPERATOR, company_body
 from cli.wiring.postgres_stores import PostgresStores
 from domain.entry import decode_envelope
 from projections.position import Record
@@ -35,7 +33,6 @@ from storage.postgres.entry_log import PostgresEntryLog
 from tests.postgres_server import PostgresServer, TestDatabase
 
 GROUP: Final = 1_024
-CALLERS: Final = 32
 SAVES: Final = 640
 OURS_TRADES: Final = 10_000
 BASELINE_TRADES: Final = 200
@@ -92,29 +89,8 @@ def group_commit_row(server: PostgresServer, budget: Budget) -> Row:
         f"{CALLERS} callers (threads) of app.save (eventsourcing 9.5.6, default Aggregate, PostgreSQL recorder)",
         3.5, 15,
     )  # fmt: skip
-    with both(server) as (naive, rig), ThreadPoolExecutor(CALLERS) as pool:
-        each = budget.count(SAVES, CALLERS) // CALLERS
-
-        def save(caller: int) -> None:
-            for number in range(each):
-                code = f"c{caller:03d}{number:029d}"
-                naive.save(NaiveCompany(code, f"Company {code}"))
-
-        async def register(bodies: list[bytes]) -> None:
-            for body in bodies:
-                await rig.execute(body, OPERATOR)
-
-        async def register_all(bodies: list[list[bytes]]) -> None:
-            await asyncio.gather(*(register(part) for part in bodies))
-
-        def ours() -> float:
-            bodies = [[company_body() for _ in range(each)] for _ in range(CALLERS)]
-            return rate(each * CALLERS, lambda: rig.run(register_all(bodies)))
-
-        base, mine = take_turns(
-            budget.rounds, lambda: rate(each * CALLERS, lambda: list(pool.map(save, range(CALLERS)))), ours
-        )
-    return make_row(goal, base, mine, f"{CONDITIONS}; aggregates made inside the measured time on both sides")
+    with both(server) as (naive, rig):
+        return company_row(goal, naive, rig, budget, SAVES, CONDITIONS)
 
 
 def catch_up_row(server: PostgresServer, budget: Budget) -> Row:

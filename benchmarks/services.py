@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -130,25 +131,32 @@ class Services:
 
     def _start(self, arguments: list[str], url: str) -> "subprocess.Popen[bytes]":
         """Start a process and wait until it answers; it ends with the context."""
-        process = subprocess.Popen([sys.executable, *arguments])
-        self._stack.callback(_end, process)
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            try:
-                if httpx.get(url, timeout=2.0).status_code == httpx.codes.OK:
-                    return process
-            except httpx.HTTPError:
-                pass
-            time.sleep(0.1)
-        raise RuntimeError(f"{arguments} does not answer")
+        return self._stack.enter_context(running(arguments, url))
+
+
+@contextmanager
+def running(arguments: list[str], url: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """A Python process from when it answers at a URL to the end of the block."""
+    process = subprocess.Popen([sys.executable, *arguments])
+    try:
+        _wait_for(process, url)
+        yield process
+    finally:
+        process.terminate()
+        process.wait(START_SECONDS)
+
+
+def _wait_for(process: "subprocess.Popen[bytes]", url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(httpx.HTTPError):
+            if httpx.get(url, timeout=2.0).status_code == httpx.codes.OK:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"nobody answers at {url}")
 
 
 def naive_body(number: int) -> dict[str, Any]:
     """A trade as the baseline's service takes it."""
     fields = trade_fields(number)
     return {**fields, "amount": {"currency": fields.pop("currency"), "units": fields.pop("units")}}
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    process.wait(START_SECONDS)
