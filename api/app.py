@@ -26,6 +26,7 @@ from api.routes.companies import Companies
 from api.routes.entries import Entries
 from api.routes.log import Log
 from api.routes.service import Service
+from api.routes.stores import StoreNotifications
 from api.routes.trade_commands import TradeCommands
 from api.routes.trades import Trades
 from api.routes.typed_data import TypedData
@@ -82,6 +83,8 @@ def create_app(services: Services, settings: ApiSettings) -> FastAPI:
     app = Api(context, rows)
     app.state.metrics = context.metrics
     services.group_listeners.append(context.metrics.group)
+    if services.intake is not None:
+        services.intake.count = context.metrics.notification
     written: list[bytes] = []
 
     async def schema(_: Call) -> Answer:
@@ -105,7 +108,7 @@ def table(context: Context) -> list[Operation]:
         TradeCommands(commanding), Bulk(context, commanding), Trades(context), Balances(context),
         Companies(context, commanding), Users(context, commanding), Wallets(context, commanding),
         TypedData(context, commanding), Entries(context), Anchors(context), Log(context), Chain(context),
-        Service(context),
+        StoreNotifications(context), Service(context),
     )  # fmt: skip
     return [row for part in parts for row in part.rows()]
 

@@ -2,6 +2,7 @@
 
 Refusal                         (the domain's)
 ├── Unauthenticated         401 no token, or one that does not hold
+│   └── NotFromStore        401 a notification that its store has not sent
 ├── Forbidden
 │   ├── MissingScope        403 the token's scopes do not allow it
 │   └── MissingCompany      403 the operation belongs to a company, the token to none
@@ -16,7 +17,8 @@ Refusal                         (the domain's)
     └── BadParameter        400 a header, path or query parameter that is not
         └── BadCursor       400 a cursor that was not given out for this list
 Trouble
-└── KeysUnavailable         503 the issuer's keys cannot be had
+├── KeysUnavailable         503 the issuer's keys cannot be had
+└── NotStored               503 no durable medium takes a notification: the store sends it again
 """
 
 from collections.abc import Mapping
@@ -34,6 +36,10 @@ Header = tuple[bytes, bytes]
 
 class Unauthenticated(e.Refusal):
     """No token, or one that does not hold."""
+
+
+class NotFromStore(Unauthenticated):
+    """The notification was not sent by the store."""
 
 
 class MissingScope(e.Forbidden):
@@ -80,6 +86,10 @@ class KeysUnavailable(e.Trouble):
     """The issuer's keys cannot be had for now."""
 
 
+class NotStored(e.Trouble):
+    """The notification could not be stored: send it again."""
+
+
 class InternalError(e.Trouble):
     """A defect of ours; it has been logged under the request's id."""
 
@@ -99,6 +109,7 @@ RULES: Final[Mapping[type[e.DaichoError], Rule]] = {
     BadParameter: Rule(400),
     BadCursor: Rule(400),
     Unauthenticated: Rule(401),
+    NotFromStore: Rule(401),
     e.Forbidden: Rule(403),
     MissingScope: Rule(403),
     MissingCompany: Rule(403),
@@ -151,6 +162,7 @@ RULES: Final[Mapping[type[e.DaichoError], Rule]] = {
     e.ChainUnavailable: Rule(503, 5),
     e.NotYetVisible: Rule(503, 1),
     KeysUnavailable: Rule(503, 5),
+    NotStored: Rule(503, 10),
     InternalError: Rule(500),
 }
 

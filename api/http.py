@@ -105,6 +105,25 @@ class Call:
             ) from None
         return b"".join(chunks)
 
+    async def body_or_start(self, limit_bytes: int, start_bytes: int, timeout_seconds: float) -> tuple[bytes, bool]:
+        """The whole body and True; of one that is larger than allowed its first bytes and False. Raises as `body`."""
+        read, more = bytearray(), True
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while more and len(read) <= limit_bytes:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    read += message.get("body", b"")
+                    more = bool(message.get("more_body"))
+        except TimeoutError:
+            raise BodyTimeout(
+                f"the body was not whole after {timeout_seconds:g} s", limit_seconds=timeout_seconds
+            ) from None
+        if len(read) > limit_bytes:
+            return bytes(read[:start_bytes]), False
+        return bytes(read), True
+
 
 def _chunk(message: Message, left: int, limit_bytes: int | None = None) -> bytes:
     if message["type"] == "http.disconnect":

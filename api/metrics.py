@@ -39,6 +39,10 @@ class Metrics:
             "daicho_commit_seconds", "Seconds from deciding a group to its commit", buckets=_SECONDS_BUCKETS,
             registry=self.registry,
         )  # fmt: skip
+        self._notifications = Counter(
+            "daicho_store_notifications", "Notifications by store and what became of them", ["store", "outcome"],
+            registry=self.registry,
+        )  # fmt: skip
         self._known: dict[tuple[str, str], Counter] = {}
         self._known_status: dict[int, Counter] = {}
         self.registry.register(cast("Collector", _States(services)))
@@ -50,6 +54,10 @@ class Metrics:
         if counter is None:
             counter = self._known[kind, name] = self._commands.labels(kind, name)
         counter.inc(count)
+
+    def notification(self, store: str, outcome: str) -> None:
+        """Count a store's notification (`store_intake.NotificationIntake.count`)."""
+        self._notifications.labels(store, outcome).inc()
 
     def response(self, status: int) -> None:
         """Count a response; 0 stands for a client that went away."""

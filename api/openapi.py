@@ -59,6 +59,7 @@ _TAGS: Final = {
     "anchors": "the log's heads on a chain",
     "log": "the public log, C2SP tlog-tiles",
     "chain": "the chain, for reading",
+    "stores": "where app stores post their notifications",
     "service": "about the service itself",
 }
 

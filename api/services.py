@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
+from api.store_intake import NotificationIntake
 from domain.commands import ClientBatch
 from domain.entry import Actor
 from domain.orders import Answer, BulkMode, Order, Receipt
@@ -131,7 +132,10 @@ class TypedDataPort(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Services:
-    """Everything behind the API. `group_listeners` is the writer's `on_group`: called with (commands, seconds)."""
+    """Everything behind the API. `group_listeners` is the writer's `on_group`: called with (commands, seconds).
+
+    `intake`: None where no app of a store is set up.
+    """
 
     origin: str
     ledger: LedgerPort
@@ -145,5 +149,6 @@ class Services:
     chain_rpc: ChainRpcPort
     health: HealthPort
     typed_data: TypedDataPort
+    intake: NotificationIntake | None = None
     group_listeners: list[Callable[[int, float], None]] = field(default_factory=list)
     on_shutdown: list[Callable[[], Awaitable[None]]] = field(default_factory=list)

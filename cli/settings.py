@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from cli.store_settings import StoreSettings
 
 TESTS = "DAICHO_TEST_"  # names the services that the tests use; no setting of the product
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -16,7 +18,7 @@ class SettingsError(Exception):
     """A setting that cannot be used; the message is one line that names it."""
 
 
-class Settings(BaseSettings):
+class Settings(StoreSettings):
     """What an operator may set. Names end in their unit; an empty value means "not set"."""
 
     model_config = SettingsConfigDict(env_prefix="DAICHO_", env_ignore_empty=True, extra="forbid", frozen=True)
@@ -116,6 +118,8 @@ class Settings(BaseSettings):
             missing = [name for name, value in needed.items() if not value]
             if missing:
                 raise ValueError(f"production needs {', '.join(f'DAICHO_{name.upper()}' for name in missing)}")
+            if self.apple_bundle_id and self.apple_revocation != "online":
+                raise ValueError("production asks Apple about revoked certificates: DAICHO_APPLE_REVOCATION=online")
         return self
 
     def _one_of(self, *names: str) -> None:

@@ -87,6 +87,11 @@ def message_id(store: str, environment: str, notification: str) -> str:
     return str(uuid5(NAMESPACE, f"message:{store}:{environment}:{notification}"))
 
 
+def payload_owner(store: str, line: str) -> str:
+    """The name of the key that all payloads about a line at a store are sealed under, whatever their environment."""
+    return str(uuid5(NAMESPACE, f"payloads:{store}:{line}"))
+
+
 def charge_id(store: str, environment: str, key: str) -> str:
     """Our name of a charge at a store."""
     return str(uuid5(NAMESPACE, f"charge:{store}:{environment}:{key}"))

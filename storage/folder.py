@@ -53,6 +53,16 @@ class DataFolder:
         return self.path / "vault.db"
 
     @property
+    def spool(self) -> Path:
+        """Folder of stores' messages that the database could not take."""
+        return self.path / "spool"
+
+    @property
+    def quarantine(self) -> Path:
+        """Folder of samples of what was refused at the stores' endpoints."""
+        return self.path / "quarantine"
+
+    @property
     def secrets(self) -> Path:
         """Folder (mode 0700) of development secrets."""
         return self._secrets or self.path / "secrets"

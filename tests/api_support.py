@@ -9,7 +9,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from api.app import create_app
 from api.services import Services
 from api.settings import ApiSettings
 from api.signing import TypedData
+from api.store_intake import NotificationIntake
 from chain.authorship import TypedVerifier
 from chain.curve import address_of_secret, sign_digest
 from chain.eip712 import TypedSigner, signature_hex
@@ -197,9 +198,11 @@ class Health:
 
 
 class House:
-    """The whole of it. Close it at the end."""
+    """The whole of it. Close it at the end. `intake` makes the stores' way in, once the ledger is there."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(
+        self, folder: Path, *, intake: "Callable[[House], NotificationIntake] | None" = None, **settings: Any
+    ) -> None:
         self.runner = asyncio.Runner()
         self.run = self.runner.run
         self.folder = folder
@@ -221,7 +224,7 @@ class House:
             origin=ORIGIN, ledger=self.ledger, entries=self.entries, log_view=self.sequencer.view,
             read_store=self.store, board=self.board, promises=Promises(self.promise_signer), users=accounts,
             anchoring=self.anchoring, chain_rpc=self.rpc, health=self.health, typed_data=typed,
-            group_listeners=self.writer.on_group,
+            group_listeners=self.writer.on_group, intake=None if intake is None else intake(self),
         )  # fmt: skip
         self.settings = ApiSettings(**{
             "issuer": ISSUER, "audience": AUDIENCE, "cursor_secret": secrets.token_bytes(32), "jwks_file": self.jwks,

@@ -17,6 +17,7 @@ from cli.settings import Settings, SettingsError
 from cli.wiring.chain_side import ChainSide
 from cli.wiring.ledger_side import LedgerSide
 from cli.wiring.ports import Anchoring, ChainRpc, CustodialKeys, Following, Health, Promises, ThreadedPseudonyms
+from cli.wiring.store_intake import intake_of
 from cli.wiring.stores import Stores
 from cli.wiring.streams_side import StreamsSide
 from domain.errors import LedgerReadOnly
@@ -46,12 +47,15 @@ class Inside:
         self.ledger.writer.refusal = LedgerReadOnly("the ledger is starting", source="start")
         self.streams = self._following(stores)
         self._rpc = ChainRpc(chain.rpc_url)
+        self.intake = intake_of(settings, folder, self.ledger)
         self.app: Any = create_app(self._services(), self._api_settings())
         self._opening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the streams; the ledger opens as soon as nobody knows more than its store."""
         await self.streams.start()
+        if self.intake is not None:
+            await self.intake.start()
         self._opening = asyncio.create_task(self._open(), name="open ledger")
         settle_down()
 
@@ -60,6 +64,8 @@ class Inside:
         if self._opening is not None:
             self._opening.cancel()
             await asyncio.gather(self._opening, return_exceptions=True)
+        if self.intake is not None:
+            await self.intake.stop()
         await self.streams.stop()
         self.ledger.close()
         await self._rpc.close()
@@ -101,6 +107,7 @@ class Inside:
             chain_rpc=self._rpc,
             health=Health(ledger, streams, lambda: self.chain.children),
             typed_data=TypedData(book.origin, book.chain_id, book.contract, ledger.authorship),
+            intake=self.intake,
             group_listeners=ledger.writer.on_group,
         )
 

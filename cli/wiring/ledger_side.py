@@ -8,6 +8,7 @@ from typing import cast
 from chain.authorship import CustodialSigner, TypedVerifier
 from chain.curve import assert_fast_crypto
 from chain.master_key import SERVICE, FileKeyProvider
+from chain.payload_keys import PayloadKeys
 from chain.signer.client import SignerClient
 from chain.signer.protocol import Description
 from chain.subjects import Subjects
@@ -69,6 +70,7 @@ class LedgerSide:
         self._vault_store = stores.vault()
         self.vault = Vault(self._vault_store, FileKeyProvider(master_key_file, (SERVICE,)))
         self.subjects = Subjects(self.vault, self._vault_store)
+        self.payload_keys = PayloadKeys(self.vault, self._vault_store)
 
     @property
     def refusal(self) -> DaichoError | None:

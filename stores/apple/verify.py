@@ -92,7 +92,7 @@ class AppleVerifier:
     ) -> None:
         if not roots:
             raise AppleSettingsError("there is no root certificate to trust")
-        self._online, self._max_age, self._now = online, max_age_seconds, now
+        self.online, self._max_age, self._now = online, max_age_seconds, now
         self._lanes = [_Lane(app, environment, list(roots)) for environment in app.environments]
 
     def verify(self, body: bytes) -> AppleMessage:
@@ -105,6 +105,10 @@ class AppleVerifier:
         5. the inner parts speak of one purchase;
         6. no certificate was revoked.
         """
+        return self.confirm(body, self.judge(body))
+
+    def judge(self, body: bytes) -> AppleMessage:
+        """Steps 1 to 5 of `verify`: all that can be told without asking anybody."""
         try:
             jws = _text(read_object(body), "signedPayload")
             outer = read_jws(jws)  # 1
@@ -143,9 +147,15 @@ class AppleVerifier:
             return AppleMessage(Verdict.INVALID, refused.rule)
         if transaction and renewal and transaction.get(_LINE) != renewal.get(_LINE):  # 5
             return AppleMessage(Verdict.INVALID, "the inner parts speak of two purchases")
-        chain = chain_of(jws)
-        verdict, reason = self._revoked(lane, jws, chain) if self._online else (Verdict.VALID, "")  # 6
-        return AppleMessage(verdict, reason, lane.environment, outer, transaction, renewal, chain)
+        return AppleMessage(Verdict.VALID, "", lane.environment, outer, transaction, renewal, chain_of(jws))
+
+    def confirm(self, body: bytes, message: AppleMessage) -> AppleMessage:
+        """Step 6 of `verify` for a message that `judge` has found VALID; every other one, and offline, as it is."""
+        if not self.online or message.verdict is not Verdict.VALID:
+            return message
+        lane = next(each for each in self._lanes if each.environment is message.environment)
+        verdict, reason = self._revoked(lane, _text(read_object(body), "signedPayload"), message.chain)
+        return message._replace(verdict=verdict, reason=reason)
 
     def _revoked(self, lane: "_Lane", jws: str, chain: Sequence[bytes]) -> tuple[Verdict, str]:
         """Apple's answer on the certificates; nobody answers for those that have expired meanwhile."""
@@ -216,6 +226,14 @@ class _Lane:
 def read_jws(jws: str) -> dict[str, Any]:
     """The payload of a compact JWS (RFC 7515 section 7.1), not verified. Raises MessageRefused."""
     return read_object(_segments(jws)[1])
+
+
+def signed_content(body: bytes) -> bytes:
+    """What the outer signature is over, the same when Apple repeats a message; the body itself where there is none."""
+    try:
+        return _segments(_text(read_object(body), "signedPayload"))[1]
+    except MessageRefused:
+        return body
 
 
 def chain_of(jws: str) -> tuple[bytes, ...]:

@@ -1,0 +1,151 @@
+"""A ledger behind the real API with both stores set up: real verifiers and vault, an OCSP responder, a key server."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from api.reserve import Reserve
+from api.store_intake import NotificationIntake
+from chain.payload_keys import PayloadKeys
+from cli.wiring.store_intake import MasterKeySeal, Payloads
+from domain.errors import StorageUnavailable
+from domain.store_notification import Store
+from storage.parcels import SqliteParcels
+from storage.quarantine import Quarantine
+from storage.spool import Spool
+from stores.apple.verify import AppleApp, AppleVerifier
+from stores.google.keys import KeySet, http_fetch
+from stores.google.push import PushVerifier
+from stores.intake import AppleIntake, GoogleIntake
+from stores.receive import Receiver
+from tests import google_pushes
+from tests.api_support import ORIGIN, House
+from tests.apple_payloads import APP_ID, BUNDLE, whole
+from tests.google_pushes import KeyServer, envelope, key_server
+from tests.http_stub import Stub
+from tests.store_ca import OcspResponder, StoreCa, ocsp_responder
+from tests.vault_support import Folder
+
+APPLE, GOOGLE = "/v1/stores/apple/notifications", "/v1/stores/google/notifications"
+
+
+class FlakySpool(Spool):
+    """A spool whose disk can be made to refuse."""
+
+    refuses = False
+
+    def put(self, record: bytes) -> None:
+        if self.refuses:
+            raise StorageUnavailable("the spool cannot be written", reason="No space left on device")
+        super().put(record)
+
+
+@dataclass
+class StoreHouse:
+    """The whole of it. `counted` are the outcomes, in order."""
+
+    folder: Path
+    ca: StoreCa
+    ocsp: OcspResponder
+    google: KeyServer
+    key_stub: Stub
+    counted: list[tuple[str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.vault = Folder(self.folder).open(("service",))
+        self.keys = PayloadKeys(self.vault.vault, self.vault.store)
+        self.spool = FlakySpool(self.folder / "spool")
+        self.quarantine = Quarantine(self.folder / "quarantine")
+        self.http = httpx.Client(timeout=5.0)
+        self.house = House(self.folder, intake=self._intake, body_timeout_seconds=0.5)
+        self.run = self.house.run
+        self.parcels = SqliteParcels(self.folder / "ledger.db")
+        assert self.house.services.intake is not None
+        self.intake = self.house.services.intake
+        self.intake.count = lambda store, outcome: self.counted.append((str(store), outcome))
+
+    def _intake(self, house: House) -> NotificationIntake:
+        app = AppleApp(BUNDLE, APP_ID)
+        keys = self.google_keys = KeySet(http_fetch(self.http, self.google.url))
+        self.receiver = Receiver(
+            ORIGIN, house.ledger, Payloads(self.keys), lambda: house.pseudonyms.pseudonym("", "daicho")
+        )
+        self.reserve = Reserve(self.spool, MasterKeySeal(self.vault.vault), self.receiver, drain_seconds=0.05)
+        return NotificationIntake(
+            {
+                Store.APPLE: AppleIntake(AppleVerifier(app, [self.ca.root.der], online=True)),
+                Store.GOOGLE: GoogleIntake(google_pushes.APP, PushVerifier(google_pushes.APP, keys)),
+            },
+            self.receiver, self.reserve, self.quarantine, confirm_seconds=1.0, record_seconds=2.0,
+        )  # fmt: skip
+
+    # -- what stores do ----------------------------------------------------------------------------------------------
+
+    def apple_body(self, **more: Any) -> bytes:
+        """A rightly signed renewal, signed now."""
+        return whole(self.ca, int(time.time() * 1000), **more)
+
+    def post_apple(self, body: bytes) -> httpx.Response:
+        """What Apple does."""
+        return self.house.request("POST", APPLE, key=None, content=body, headers={"content-type": "application/json"})
+
+    def post_google(self, body: bytes | None = None, authorization: str | None = None) -> httpx.Response:
+        """What Pub/Sub does."""
+        headers = {"content-type": "application/json"}
+        headers["authorization"] = self.google.bearer() if authorization is None else authorization
+        content = envelope(google_pushes.notification()) if body is None else body
+        return self.house.request("POST", GOOGLE, key=None, content=content, headers=headers)
+
+    # -- what is to be seen afterwards -------------------------------------------------------------------------------
+
+    def outcomes(self) -> list[str]:
+        """What became of the messages, in order."""
+        return [outcome for _, outcome in self.counted]
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All entries behind the book's first."""
+        return [json.loads(entry) for _, entry in self.house.entries.read(2, 1000)]
+
+    def opened(self, number: int) -> bytes:
+        """The plain bytes of a parcel."""
+        found = self.parcels.read(number, 1)[0]
+        return self.keys.open(found.owner, found.sealed)
+
+    def drain(self, until: int) -> None:
+        """Let the spool be drained until the inbox has so many parcels."""
+
+        async def draining() -> None:
+            await self.reserve.start()
+            for _ in range(100):
+                if self.parcels.head() >= until and not self.spool.names():
+                    break
+                await asyncio.sleep(0.05)
+            await self.reserve.stop()
+
+        self.run(draining())
+
+    def close(self) -> None:
+        self.run(self.intake.stop())
+        self.parcels.close()
+        self.house.close()
+        self.http.close()
+
+
+@contextmanager
+def store_house(folder: Path) -> Iterator[StoreHouse]:
+    """A house with both stores, until the end of the block."""
+    with ocsp_responder() as ocsp, key_server() as (google, stub):
+        ca = StoreCa(ocsp_url=ocsp.url)
+        ocsp.authorities.append(ca)
+        made = StoreHouse(folder, ca, ocsp, google, stub)
+        try:
+            yield made
+        finally:
+            made.close()
