@@ -4,6 +4,7 @@ Its numbers are gapless like positions, under the same lock, so whoever copies i
 Nothing is ever changed or deleted here; erasing somebody destroys the key.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple, Protocol
@@ -43,6 +44,7 @@ def parcels_schema(table: str) -> list[str]:
             "proof BLOB NOT NULL)"
         ),
         f"CREATE INDEX IF NOT EXISTS {table}_parcels_payload ON {table}_parcels (payload)",
+        f"CREATE INDEX IF NOT EXISTS {table}_parcels_owner ON {table}_parcels (owner, number)",
     ]
 
 
@@ -83,3 +85,13 @@ class SqliteParcels(SqliteReader):
         statement = f"SELECT {COLUMNS} FROM {self._table} WHERE payload = ? ORDER BY number LIMIT 1"
         rows = self._fetch(statement, (payload,))
         return StoredParcel(*rows[0]) if rows else None
+
+    def owners(self, payloads: Sequence[str]) -> dict[str, str]:
+        """The owner of each of these payloads that is here."""
+        statement = f"SELECT payload, owner FROM {self._table} WHERE payload IN (SELECT value FROM json_each(?))"
+        return dict(self._fetch(statement, (json.dumps(list(payloads)),)))
+
+    def of_owner(self, owner: str, start: int, limit: int) -> list[StoredParcel]:
+        """At most so many of an owner's parcels from a number on, ascending."""
+        statement = f"SELECT {COLUMNS} FROM {self._table} WHERE owner = ? AND number >= ? ORDER BY number LIMIT ?"
+        return [StoredParcel(*row) for row in self._fetch(statement, (owner, start, limit))]

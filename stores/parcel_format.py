@@ -75,6 +75,11 @@ def unpack_google(plain: bytes) -> PushedByGoogle:
     return _decoded(_google, plain)
 
 
+def is_google(plain: bytes) -> bool:
+    """True for plain bytes that `pack_google` has made."""
+    return plain.startswith(b'{"type":"google-push"')
+
+
 def pack_fetched(fetched: FetchedFromStore) -> bytes:
     """The plain bytes of an answer."""
     return msgspec.json.encode(fetched)

@@ -27,12 +27,22 @@ logger = logging.getLogger("daicho.executors")
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """One piece of work that failed, where the others of its round did not. `after_seconds`: not before that."""
+
+    lease: Lease
+    reason: str
+    after_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of leased work: done, or not over and to be looked at again. What fails is raised instead."""
+    """What became of leased work: done, not over and to be looked at again, or failed. What is raised fails all."""
 
     done: Sequence[Lease] = ()
     again: Sequence[Lease] = ()
     again_after_seconds: float = 1.0
+    failed: Sequence[Failure] = ()
 
 
 class Work(Protocol):
@@ -145,6 +155,10 @@ class Executor:
             verdict = self.work.run(leases, lambda: self.store.extend(leases, self.lease_seconds, self.clock()))
             self.store.done(*verdict.done)
             self.store.again(*verdict.again, due_at=self.clock() + verdict.again_after_seconds)
+            for failure in verdict.failed:
+                self._retry([failure.lease], failure.reason, failure.after_seconds)
+            if verdict.failed:
+                return 0
         except LeaseLost as lost:
             logger.warning("%s", lost)  # whoever has it now reports
         except Exception as error:  # noqa: BLE001 whatever the outside does, the work waits and is tried again
@@ -153,8 +167,9 @@ class Executor:
         self._become(RUNNING, "")
         return 0
 
-    def _retry(self, leases: Sequence[Lease], reason: str) -> None:
-        due_at = self.clock() + self.backoff.after(max(lease.attempts for lease in leases))
+    def _retry(self, leases: Sequence[Lease], reason: str, after_seconds: float = 0.0) -> None:
+        waits = self.backoff.after(max(lease.attempts for lease in leases))
+        due_at = self.clock() + max(waits, after_seconds)
         dead: Sequence[Lease] = ()
         try:
             dead = self.store.retry(*leases, error=reason, due_at=due_at, max_attempts=self.max_attempts)

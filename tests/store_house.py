@@ -16,7 +16,10 @@ from api.store_intake import NotificationIntake
 from chain.payload_keys import PayloadKeys
 from cli.wiring.store_intake import MasterKeySeal, Payloads
 from domain.errors import StorageUnavailable
+from domain.ids import subscription_id
 from domain.store_notification import Store
+from domain.subscription import Subscription
+from storage.due_work import DueWork
 from storage.parcels import SqliteParcels
 from storage.quarantine import Quarantine
 from storage.spool import Spool
@@ -24,7 +27,10 @@ from stores.apple.verify import AppleApp, AppleVerifier
 from stores.google.keys import KeySet, http_fetch
 from stores.google.push import PushVerifier
 from stores.intake import AppleIntake, GoogleIntake
+from stores.reading import Reader
 from stores.receive import Receiver
+from streams.store_intake import FETCH, JUDGE, OBSERVE, StoreIntake
+from streams.store_work import Bridge, FetchWork, JudgeWork, Messages, ObserveWork
 from tests import google_pushes
 from tests.api_support import ORIGIN, House
 from tests.apple_payloads import APP_ID, BUNDLE, whole
@@ -59,6 +65,9 @@ class StoreHouse:
     counted: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.work: DueWork | None = None
+        self.clock = time.time() + 0.1
+        self.failures: list[str] = []
         self.vault = Folder(self.folder).open(("service",))
         self.keys = PayloadKeys(self.vault.vault, self.vault.store)
         self.spool = FlakySpool(self.folder / "spool")
@@ -73,6 +82,7 @@ class StoreHouse:
 
     def _intake(self, house: House) -> NotificationIntake:
         app = AppleApp(BUNDLE, APP_ID)
+        self.later_verifier = AppleVerifier(app, [self.ca.root.der], online=True, max_age_seconds=None)
         keys = self.google_keys = KeySet(http_fetch(self.http, self.google.url))
         self.receiver = Receiver(
             ORIGIN, house.ledger, Payloads(self.keys), lambda: house.pseudonyms.pseudonym("", "daicho")
@@ -102,6 +112,60 @@ class StoreHouse:
         headers["authorization"] = self.google.bearer() if authorization is None else authorization
         content = envelope(google_pushes.notification()) if body is None else body
         return self.house.request("POST", GOOGLE, key=None, content=content, headers=headers)
+
+    # -- what follows from it ----------------------------------------------------------------------------------------
+
+    def work_on(self, play: Any = None, then: Any = None) -> None:
+        """Let intake and executors do all that is due now, and all that follows from it."""
+        if self.work is None:
+            self.work = DueWork(self.folder / "ledger.db")
+            self.store_intake = StoreIntake(self.work, self.parcels, clock=lambda: self.clock)
+            self.bridge = Bridge(ORIGIN, self.house.ledger, self.receiver)
+        work, more = self.work, {} if then is None else {"then": then}
+        messages = Messages(self.parcels, Payloads(self.keys), Reader(google_pushes.APP))
+        kinds: list[tuple[str, Any]] = [
+            (OBSERVE, ObserveWork(self.bridge, messages, work, clock=lambda: self.clock, **more)),
+            (FETCH, FetchWork(self.bridge, messages, play)),
+            (JUDGE, JudgeWork(self.bridge, messages, self.later_verifier)),
+        ]
+
+        def rounds() -> None:
+            while True:
+                at = self.store_intake.position()[0]
+                while records := self.house.entries.read(at + 1, 1000):
+                    self.store_intake.process(records)
+                    at = records[-1][0]
+                leased = [
+                    (kind, done) for kind, done in kinds if (leases := self._lease(kind)) and self._do(done, leases)
+                ]
+                if not leased:
+                    return
+
+        async def working() -> None:
+            self.bridge.loop = asyncio.get_running_loop()
+            await asyncio.to_thread(rounds)
+
+        self.run(working())
+
+    def _lease(self, kind: str) -> Any:
+        assert self.work is not None
+        return self.work.lease(kind, "test", 60.0, self.clock, 100)
+
+    def _do(self, doing: Any, leases: Any) -> bool:
+        assert self.work is not None
+        verdict = doing.run(leases, lambda: None)
+        self.work.done(*verdict.done)
+        self.work.again(*verdict.again, due_at=self.clock + 300)
+        self.failures += [failure.reason for failure in verdict.failed]
+        for failure in verdict.failed:
+            self.work.retry(failure.lease, error=failure.reason, due_at=self.clock + 60)
+        return True
+
+    def subscription(self, store: str, line: str, environment: str = "production") -> Subscription:
+        """What the ledger has of a subscription."""
+        found = self.house.ledger.load(subscription_id(store, environment, line))
+        assert isinstance(found, Subscription)
+        return found
 
     # -- what is to be seen afterwards -------------------------------------------------------------------------------
 
@@ -133,6 +197,8 @@ class StoreHouse:
 
     def close(self) -> None:
         self.run(self.intake.stop())
+        if self.work is not None:
+            self.work.close()
         self.parcels.close()
         self.house.close()
         self.http.close()

@@ -12,6 +12,7 @@ from storage.postgres.entry_log import PostgresEntryLog
 from storage.postgres.lane_store import PostgresLaneStore
 from storage.postgres.log_store import PostgresLogStore
 from storage.postgres.migrate import migrate
+from storage.postgres.parcels import PostgresParcels
 from storage.postgres.recorder import library_environment
 from storage.postgres.vault_store import PostgresVaultStore
 
@@ -44,6 +45,14 @@ class PostgresStores:
 
     def due_work(self) -> PostgresDueWork:
         """The anchorer's due work and position."""
+        return PostgresDueWork(self.database)
+
+    def parcels(self) -> PostgresParcels:
+        """The inbox, to read."""
+        return PostgresParcels(self.database)
+
+    def store_work(self) -> PostgresDueWork:
+        """Due work about stores' messages and purchases: the same table, other kinds."""
         return PostgresDueWork(self.database)
 
     def lane(self, *, chain_id: int, publisher: str, contract: str, log_id: bytes) -> PostgresLaneStore:

@@ -14,6 +14,7 @@ from storage.entry_log import SqliteEntryLog
 from storage.folder import DataFolder
 from storage.lane_store import SqliteLaneStore
 from storage.log_store import SqliteLogStore
+from storage.parcels import SqliteParcels
 from storage.vault_store import SqliteVaultStore
 
 
@@ -42,6 +43,14 @@ class Stores(Protocol):
 
     def due_work(self) -> Any:
         """The anchorer's due work and position."""
+        ...
+
+    def parcels(self) -> Any:
+        """The inbox, to read."""
+        ...
+
+    def store_work(self) -> Any:
+        """Due work about stores' messages and purchases, beside the ledger's entries."""
         ...
 
     def lane(self, *, chain_id: int, publisher: str, contract: str, log_id: bytes) -> Any:
@@ -94,6 +103,14 @@ class SqliteStores:
     def due_work(self) -> DueWork:
         """The anchorer's due work and position."""
         return DueWork(self._folder.anchors)
+
+    def parcels(self) -> SqliteParcels:
+        """The inbox, to read."""
+        return SqliteParcels(self._folder.ledger)
+
+    def store_work(self) -> DueWork:
+        """Due work about stores' messages and purchases, beside the ledger's entries."""
+        return DueWork(self._folder.ledger)
 
     def lane(self, *, chain_id: int, publisher: str, contract: str, log_id: bytes) -> SqliteLaneStore:
         """The anchor lane's memory."""

@@ -8,6 +8,7 @@ from chain.registry import Head
 from cli.settings import Settings
 from cli.wiring.chain_side import GWEI, ChainSide
 from cli.wiring.ledger_side import LedgerSide
+from cli.wiring.store_side import StoreSide
 from cli.wiring.stores import Stores
 from domain.anchor_book import AnchorBook
 from domain.errors import DaichoError
@@ -57,6 +58,7 @@ class StreamsSide:
         self.work = AnchorWork(self._identity(), self.lane, self.book, self.publisher.covers, self._contract_head)
         self.executor = Executor(self._work, ANCHOR_WORK, self.work)
         self.guard = ForkGuard(ledger.entries, self.view, self.log_store, self.book, self._contract_head)
+        self.stores = StoreSide(settings, stores, ledger) if settings.has_stores else None
         self.host = LocalHost()
         self._own_chains = settings.own_chains
         self._connect()
@@ -69,6 +71,8 @@ class StreamsSide:
         projector = Projector(self.read_store, self.board.publish)
         self.board.publish(projector.position()[0])  # what an earlier process projected can be read from the start
         host.add(source, projector)
+        if self.stores is not None:
+            host.add(source, self.stores.intake)
         published = host.source(PublishedLog(ledger.entries, self.view))
         host.add(published, self.anchorer)
         anchors = host.source(self._anchor_entries)
@@ -95,14 +99,20 @@ class StreamsSide:
         if opened:
             self.work.prepare(self._work)
             await self.executor.start()
+            if self.stores is not None:
+                await self.stores.start()
         return opened
 
     async def stop(self) -> None:
         """Finish what is in work, publish once more, close the files."""
         self.guard.stop()
+        if self.stores is not None:
+            await self.stores.stop()
         await self.executor.stop()
         await self.host.stop()
         await self.publisher.stop()
+        if self.stores is not None:
+            self.stores.close()
         self._lane_store.close()
         self._anchor_entries.close()
         self._work.close()
@@ -120,7 +130,7 @@ class StreamsSide:
         """Every processor, the publisher and the executor, as the API shows them."""
         rows: list[Mapping[str, Any]] = [
             {"name": s.name, "position": s.position, "lag": s.lag, "state": s.state, "error": s.error}
-            for s in (*self.host.status(), self.publisher.status())
+            for s in (*self.host.status(), self.publisher.status(), *(self.stores.status() if self.stores else ()))
         ]
         status, lane = self.executor.status(), self.lane.status()
         error = status.error or lane.fork or "; ".join(f"{name}: {text}" for name, text in lane.alarms.items())

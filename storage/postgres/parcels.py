@@ -45,6 +45,16 @@ class PostgresParcels:
         rows = self._rows(statement, payload)
         return _stored(rows[0]) if rows else None
 
+    def owners(self, payloads: Sequence[str]) -> dict[str, str]:
+        """The owner of each of these payloads that is here."""
+        rows = self._rows("SELECT payload, owner FROM {parcels} WHERE payload = ANY(%s)", list(payloads))
+        return {str(payload): str(owner) for payload, owner in rows}
+
+    def of_owner(self, owner: str, start: int, limit: int) -> list[StoredParcel]:
+        """At most so many of an owner's parcels from a number on, ascending."""
+        statement = f"SELECT {COLUMNS} FROM {{parcels}} WHERE owner = %s AND number >= %s ORDER BY number LIMIT %s"
+        return [_stored(row) for row in self._rows(statement, owner, start, limit)]
+
     def close(self) -> None:
         """Close the connection."""
         self._session.close()
