@@ -323,3 +323,10 @@ def test_a_store_that_is_not_set_up_is_not_found(tmp_path: Path) -> None:
         assert [house.post(path, key=None).status_code for path in (APPLE, GOOGLE)] == [404, 404]
     finally:
         house.close()
+
+
+def test_a_push_that_names_no_purchase_is_answered_204_and_kept_as_malformed(at: StoreHouse) -> None:
+    data = google_pushes.notification()
+    del data["subscriptionNotification"]["purchaseToken"]
+    assert at.post_google(envelope(data)).status_code == 204
+    assert at.outcomes() == ["stored", "malformed"]
