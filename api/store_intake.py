@@ -28,6 +28,7 @@ from stores.verdict import Verdict
 T = TypeVar("T")
 JUDGES: Final = 4
 CONFIRM_SECONDS: Final = 0.8
+MAX_CONFIRMING: Final = 64  # as many wait for others at most: where nobody answers, the rest is kept at once
 RECORD_SECONDS: Final = 4.0
 MAX_IN_FLIGHT: Final = 512
 UNJUDGED_AN_HOUR: Final = 1_000
@@ -179,7 +180,7 @@ class NotificationIntake:
         if judged.verdict is not Verdict.VALID or not intake.confirms:
             return judged
         late = replace(judged, verdict=Verdict.UNVERIFIED, reason="nobody has confirmed it in time")
-        if self._confirming >= JUDGES:
+        if self._confirming >= MAX_CONFIRMING:
             return late
         self._confirming += 1
         asked = asyncio.get_running_loop().run_in_executor(self._confirmers, intake.confirm, judged, body)
