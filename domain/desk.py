@@ -9,15 +9,19 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from domain.aggregate import Aggregate, Event
+from domain.case import Case
 from domain.commands import Command
 from domain.company import Company
 from domain.entry import CommandRef, Entry
 from domain.errors import (
     BulkRejected,
+    CaseNotFound,
     CommandKeyReused,
     CompanyNotFound,
     DaichoError,
+    IdentityNotFound,
     MessageNotFound,
+    PurchaseNotFound,
     ReferenceTaken,
     SignatureReplayed,
     SubscriptionNotFound,
@@ -27,6 +31,8 @@ from domain.errors import (
 from domain.ids import company_id
 from domain.mapper import EntryMapper
 from domain.orders import Decided, KnownCommand, Line, Order, Repeat, Unit
+from domain.purchase import PurchaseSaga
+from domain.store_identity import StoreIdentity
 from domain.store_message import StoreMessage
 from domain.subscription import Subscription
 from domain.trade import Trade
@@ -106,6 +112,27 @@ class Desk:
         found = self._take(subscription_id)
         if not isinstance(found, Subscription):
             raise SubscriptionNotFound(f"no subscription {subscription_id}", subscription=subscription_id)
+        return found
+
+    def identity(self, identity_id: str) -> StoreIdentity:
+        """The binding of that id; IdentityNotFound."""
+        found = self._take(identity_id)
+        if not isinstance(found, StoreIdentity):
+            raise IdentityNotFound(f"no binding {identity_id}", identity=identity_id)
+        return found
+
+    def purchase(self, purchase_id: str) -> PurchaseSaga:
+        """The purchase of that id; PurchaseNotFound."""
+        found = self._take(purchase_id)
+        if not isinstance(found, PurchaseSaga):
+            raise PurchaseNotFound(f"no purchase {purchase_id}", purchase=purchase_id)
+        return found
+
+    def case(self, case_id: str) -> Case:
+        """The case of that id; CaseNotFound."""
+        found = self._take(case_id)
+        if not isinstance(found, Case):
+            raise CaseNotFound(f"no case {case_id}", case=case_id)
         return found
 
     def exists(self, aggregate_id: str) -> bool:

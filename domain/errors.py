@@ -8,12 +8,15 @@ DaichoError
 │   │   ├── NotYourCompany      a command on behalf of another company
 │   │   ├── NotAParty           the company is no side of the trade
 │   │   ├── OperatorOnly        the operator's command from somebody else
+│   │   ├── PersonNeeded        a program where one of the operator's people has to answer for it
+│   │   ├── SecondPersonNeeded  a proposal approved by the person who made it
 │   │   └── OtherSideNeeded     what only the other side may do
 │   │       ├── CreditorNeeded      a debtor settling alone
 │   │       └── BothSidesNeeded     a confirmed trade reversed by one side
 │   ├── NotFound
 │   │   ├── CompanyNotFound · WalletNotFound · TradeNotFound · EntryNotFound · AnchorNotFound
-│   │   └── MessageNotFound · SubscriptionNotFound
+│   │   ├── MessageNotFound · SubscriptionNotFound
+│   │   └── IdentityNotFound · PurchaseNotFound · CaseNotFound
 │   ├── Conflict                the world is not as the command assumes
 │   │   ├── CommandKeyReused    same key, other body
 │   │   ├── AlreadyExists       a company, wallet or trade of that name exists
@@ -22,6 +25,9 @@ DaichoError
 │   │   ├── VersionMismatch     the caller's expected version is not the current one
 │   │   ├── WrongState          the aggregate's state forbids it
 │   │   │   ├── CompanySuspended · WalletNotActive · TradePartlySettled
+│   │   │   ├── OutcomeNotAllowed   a purchase's state knows no such outcome
+│   │   │   └── AskFirst        a contract is requested again without asking for the one before
+│   │   ├── LineTaken           another user has, or is buying, that line at the store
 │   │   ├── AmountExceedsOpen   more than is open
 │   │   ├── CurrencyMismatch    another currency than the trade's
 │   │   ├── DigestMismatch      other terms than those recorded
@@ -82,6 +88,14 @@ class OperatorOnly(Forbidden):
     """The operator's command from somebody else."""
 
 
+class PersonNeeded(Forbidden):
+    """One of the operator's people has to answer for this, under a pseudonym of his own."""
+
+
+class SecondPersonNeeded(Forbidden):
+    """Who has proposed an action does not approve it."""
+
+
 class OtherSideNeeded(Forbidden):
     """Only the other side of the trade may do this."""
 
@@ -126,6 +140,18 @@ class SubscriptionNotFound(NotFound):
     """No such subscription."""
 
 
+class IdentityNotFound(NotFound):
+    """Nobody has ever been bound to that subscription."""
+
+
+class PurchaseNotFound(NotFound):
+    """No such purchase."""
+
+
+class CaseNotFound(NotFound):
+    """No such case."""
+
+
 class Conflict(Refusal):
     """The world is not as the command assumes."""
 
@@ -164,6 +190,18 @@ class WalletNotActive(WrongState):
 
 class TradePartlySettled(WrongState):
     """A trade with settlements is not reversed; record a counter trade."""
+
+
+class OutcomeNotAllowed(WrongState):
+    """A purchase in that state knows no such outcome."""
+
+
+class AskFirst(WrongState):
+    """A contract may exist already: the billing system is asked before another one is requested."""
+
+
+class LineTaken(Conflict):
+    """Another user has, or is buying, that line at the store."""
 
 
 class AmountExceedsOpen(Conflict):

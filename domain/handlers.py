@@ -5,15 +5,18 @@ the rest. It returns the aggregate that changed. It does no I/O but loading.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from domain import commands as c
+from domain import purchase_commands as p
+from domain import purchase_handlers as ph
 from domain import store_commands as s
 from domain.batch import Batch
 from domain.book import Book
 from domain.company import Company
 from domain.desk import Desk, Handler
-from domain.errors import AlreadyExists, NothingNew, NotYourCompany, OperatorOnly, SignatureMissing
+from domain.errors import AlreadyExists, NothingNew, NotYourCompany, SignatureMissing
+from domain.guards import command_as, require_operator, require_own_company
 from domain.ids import book_id, company_id, wallet_id
 from domain.orders import Order
 from domain.signature import Signature, require_live
@@ -23,12 +26,10 @@ from domain.subscription_history import about_this_line
 from domain.trade import Trade
 from domain.wallet import Wallet
 
-C = TypeVar("C", bound=c.Command)
-
 
 def register_company(desk: Desk, order: Order) -> Company:
     """Admit a company."""
-    command = _as(c.RegisterCompany, order)
+    command = command_as(c.RegisterCompany, order)
     require_operator(order)
     if desk.exists(company_id(command.code)):
         raise AlreadyExists(f"company {command.code} is registered already", company=command.code)
@@ -37,7 +38,7 @@ def register_company(desk: Desk, order: Order) -> Company:
 
 def suspend_company(desk: Desk, order: Order) -> Company:
     """Stop a company from signing."""
-    command = _as(c.SuspendCompany, order)
+    command = command_as(c.SuspendCompany, order)
     require_operator(order)
     company = desk.company(command.code)
     company.expect_version(order.expected_version)
@@ -47,7 +48,7 @@ def suspend_company(desk: Desk, order: Order) -> Company:
 
 def resume_company(desk: Desk, order: Order) -> Company:
     """Let a company sign again."""
-    command = _as(c.ResumeCompany, order)
+    command = command_as(c.ResumeCompany, order)
     require_operator(order)
     company = desk.company(command.code)
     company.expect_version(order.expected_version)
@@ -57,7 +58,7 @@ def resume_company(desk: Desk, order: Order) -> Company:
 
 def open_wallet(desk: Desk, order: Order) -> Wallet:
     """Open the one wallet of a company's user."""
-    command = _as(c.OpenWallet, order)
+    command = command_as(c.OpenWallet, order)
     require_own_company(order, command.company)
     desk.company(command.company).require_active()
     if desk.exists(wallet_id(command.company, command.subject)):
@@ -68,7 +69,7 @@ def open_wallet(desk: Desk, order: Order) -> Wallet:
 
 def rotate_key(desk: Desk, order: Order) -> Wallet:
     """Replace a wallet's key."""
-    command = _as(c.RotateKey, order)
+    command = command_as(c.RotateKey, order)
     wallet = _own_wallet(desk, order, command.wallet)
     desk.company(wallet.company).require_active()
     signature = _live(desk, order)
@@ -82,7 +83,7 @@ def rotate_key(desk: Desk, order: Order) -> Wallet:
 
 def freeze_wallet(desk: Desk, order: Order) -> Wallet:
     """Stop a wallet from signing for the time being."""
-    command = _as(c.FreezeWallet, order)
+    command = command_as(c.FreezeWallet, order)
     wallet = _own_wallet(desk, order, command.wallet)
     wallet.freeze(command.reason)
     return wallet
@@ -90,7 +91,7 @@ def freeze_wallet(desk: Desk, order: Order) -> Wallet:
 
 def unfreeze_wallet(desk: Desk, order: Order) -> Wallet:
     """Let a frozen wallet sign again."""
-    command = _as(c.UnfreezeWallet, order)
+    command = command_as(c.UnfreezeWallet, order)
     wallet = _own_wallet(desk, order, command.wallet)
     wallet.unfreeze(command.reason)
     return wallet
@@ -98,7 +99,7 @@ def unfreeze_wallet(desk: Desk, order: Order) -> Wallet:
 
 def close_wallet(desk: Desk, order: Order) -> Wallet:
     """Stop a wallet from signing for good."""
-    command = _as(c.CloseWallet, order)
+    command = command_as(c.CloseWallet, order)
     wallet = _own_wallet(desk, order, command.wallet)
     wallet.close(command.reason)
     return wallet
@@ -106,7 +107,7 @@ def close_wallet(desk: Desk, order: Order) -> Wallet:
 
 def record_trade(desk: Desk, order: Order) -> Trade:
     """Record a trade of the acting company."""
-    command = _as(c.RecordTrade, order)
+    command = command_as(c.RecordTrade, order)
     company = order.actor.company
     terms = order.terms
     if terms is None:
@@ -144,7 +145,7 @@ def follow_up(act: Callable[[Trade, str, Any, Signature], None]) -> Handler:
 
 def sign_batch(desk: Desk, order: Order) -> Batch:
     """Put a batch's signature before the entries that it signs."""
-    command = _as(c.SignBatch, order)
+    command = command_as(c.SignBatch, order)
     require_own_company(order, command.company)
     desk.company(command.company).require_active()
     signature = _signed(desk, order)
@@ -155,7 +156,7 @@ def sign_batch(desk: Desk, order: Order) -> Batch:
 
 def open_book(desk: Desk, order: Order) -> Book:
     """Begin the log."""
-    command = _as(c.OpenBook, order)
+    command = command_as(c.OpenBook, order)
     require_operator(order)
     origin = command.log_key.partition("+")[0]
     if desk.exists(book_id(origin)):
@@ -174,7 +175,7 @@ def open_book(desk: Desk, order: Order) -> Book:
 
 def receive_notification(desk: Desk, order: Order) -> StoreMessage:
     """Record that a message of a store has come; other bytes under a known id are recorded beside it."""
-    command = _as(s.ReceiveNotification, order)
+    command = command_as(s.ReceiveNotification, order)
     require_operator(order)
     if not desk.exists(command.message):
         return desk.add(
@@ -190,7 +191,7 @@ def receive_notification(desk: Desk, order: Order) -> StoreMessage:
 
 def judge_notification(desk: Desk, order: Order) -> StoreMessage:
     """Record a verdict that could not be given before."""
-    command = _as(s.JudgeNotification, order)
+    command = command_as(s.JudgeNotification, order)
     require_operator(order)
     message = desk.store_message(command.message)
     if not message.judge(command.verdict):
@@ -200,7 +201,7 @@ def judge_notification(desk: Desk, order: Order) -> StoreMessage:
 
 def observe_subscription(desk: Desk, order: Order) -> Subscription:
     """Record what is new in a message about a subscription."""
-    command = _as(s.ObserveSubscription, order)
+    command = command_as(s.ObserveSubscription, order)
     require_operator(order)
     said = command.said
     if not about_this_line(said) or said.says_nothing:
@@ -216,7 +217,7 @@ def observe_subscription(desk: Desk, order: Order) -> Subscription:
 
 def supersede_subscription(desk: Desk, order: Order) -> Subscription:
     """Record that another subscription has taken this one's place."""
-    command = _as(s.SupersedeSubscription, order)
+    command = command_as(s.SupersedeSubscription, order)
     require_operator(order)
     subscription = desk.subscription(command.subscription)
     if not subscription.supersede(command.by):
@@ -225,18 +226,6 @@ def supersede_subscription(desk: Desk, order: Order) -> Subscription:
 
 
 # -- who may ---------------------------------------------------------------------------------------------------------
-
-
-def require_operator(order: Order) -> None:
-    """Raise OperatorOnly unless the operator asks."""
-    if not order.actor.is_operator:
-        raise OperatorOnly(f"{type(order.command).__name__} is for the operator", company=order.actor.company)
-
-
-def require_own_company(order: Order, company: str) -> None:
-    """Raise NotYourCompany unless the operator or the company itself asks."""
-    if not order.actor.is_operator and order.actor.company != company:
-        raise NotYourCompany(f"{order.actor.company} may not act for {company}", company=order.actor.company)
 
 
 def _own_wallet(desk: Desk, order: Order, wallet: str) -> Wallet:
@@ -267,12 +256,6 @@ def _signed(desk: Desk, order: Order) -> Signature:
     return signature
 
 
-def _as(kind: type[C], order: Order) -> C:
-    if not isinstance(order.command, kind):
-        raise TypeError(f"{type(order.command).__name__} is not a {kind.__name__}")
-    return order.command
-
-
 HANDLERS: Mapping[type[c.Command], Handler] = {
     c.OpenBook: open_book,
     c.RegisterCompany: register_company,
@@ -301,4 +284,18 @@ HANDLERS: Mapping[type[c.Command], Handler] = {
     s.JudgeNotification: judge_notification,
     s.ObserveSubscription: observe_subscription,
     s.SupersedeSubscription: supersede_subscription,
+    p.ClaimIdentity: ph.claim_identity,
+    p.ProveIdentity: ph.prove_identity,
+    p.TransferIdentity: ph.transfer_identity,
+    p.ReleaseIdentity: ph.release_identity,
+    p.AcceptPurchase: ph.accept_purchase,
+    p.ReportStep: ph.report_step,
+    p.RequestContract: ph.request_contract,
+    p.EndPurchase: ph.end_purchase,
+    p.DecidePurchase: ph.decide_purchase,
+    p.OpenCase: ph.open_case,
+    p.ProposeCaseAction: ph.propose_case_action,
+    p.ApproveCaseAction: ph.approve_case_action,
+    p.WithdrawCaseAction: ph.withdraw_case_action,
+    p.CloseCase: ph.close_case,
 }

@@ -97,6 +97,21 @@ def charge_id(store: str, environment: str, key: str) -> str:
     return str(uuid5(NAMESPACE, f"charge:{store}:{environment}:{key}"))
 
 
+def identity_id(subscription: str) -> str:
+    """The aggregate id of the binding of a subscription (by aggregate id) to a user."""
+    return str(uuid5(NAMESPACE, f"identity:{subscription}"))
+
+
+def purchase_id(subscription: str) -> str:
+    """The aggregate id of the one saga that a subscription (by aggregate id) has."""
+    return str(uuid5(NAMESPACE, f"purchase:{subscription}"))
+
+
+def case_id(kind: str, about: str, number: int) -> str:
+    """The aggregate id of the `number`th case of a kind about an aggregate."""
+    return str(uuid5(NAMESPACE, f"case:{kind}:{about}:{number}"))
+
+
 def is_uuid7(text: str) -> bool:
     """True for the canonical lower-case form of a UUIDv7."""
     try:

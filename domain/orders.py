@@ -9,11 +9,12 @@ from domain.commands import Command, OpenWallet, RecordTrade, RegisterCompany, S
 from domain.entry import Actor, CommandRef, Entry, body_hash, command_key_hash
 from domain.errors import DaichoError
 from domain.ids import company_id, wallet_id
+from domain.purchase_commands import AcceptPurchase, ClaimIdentity, OpenCase, ProveIdentity
 from domain.signature import Signature
 from domain.store_commands import ObserveSubscription, ReceiveNotification
 from domain.trade_events import Terms
 
-_NAMES: Final = ("trade", "wallet", "message", "subscription")
+_NAMES: Final = ("trade", "wallet", "message", "subscription", "identity", "purchase", "case")
 _CODES: Final = ("company", "code", "seller", "buyer")
 
 
@@ -97,6 +98,12 @@ class Order:
             return command.message
         if isinstance(command, ObserveSubscription):
             return command.subscription
+        if isinstance(command, AcceptPurchase):
+            return command.purchase
+        if isinstance(command, ClaimIdentity | ProveIdentity):
+            return command.identity
+        if isinstance(command, OpenCase):
+            return command.case
         return None
 
 

@@ -6,6 +6,7 @@ from msgspec import Meta
 
 from domain.commands import Command, Digest, Uuid
 from domain.ids import subscription_id
+from domain.purchase_commands import PURCHASE_COMMANDS
 from domain.store_notification import Store, StoreEnvironment, StoreNotification
 
 Verdict = Annotated[str, Meta(pattern=r"\A[a-z_]{1,32}\Z")]
@@ -53,4 +54,5 @@ STORE_COMMANDS: tuple[type[Command], ...] = (
     JudgeNotification,
     ObserveSubscription,
     SupersedeSubscription,
+    *PURCHASE_COMMANDS,
 )

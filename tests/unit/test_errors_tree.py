@@ -12,8 +12,23 @@ import pytest
 from domain import commands as c
 from domain import errors
 from domain.authorship import batch_root
+from domain.case import CaseKind
 from domain.errors import DaichoError
+from domain.ids import case_id, purchase_id
 from domain.money import Money
+from domain.purchase import Origin
+from domain.purchase_commands import (
+    AcceptPurchase,
+    ApproveCaseAction,
+    CloseCase,
+    EndPurchase,
+    OpenCase,
+    ProposeCaseAction,
+    ReleaseIdentity,
+    ReportStep,
+    RequestContract,
+)
+from domain.purchase_table import Action, EndReason, Outcome, Step
 from domain.store_commands import JudgeNotification, ObserveSubscription, SupersedeSubscription
 from domain.store_notification import Kind, Standing, State, Store, StoreEnvironment, StoreNotification
 from domain.typed_data import signed_content
@@ -237,6 +252,62 @@ async def nothing_new(book: Book, a: Party, b: Party) -> None:
         await book.do(OPERATOR, ObserveSubscription(said=said, payload="ab" * 32))
 
 
+LINE, USER, HASH = trade_id(7), "ab" * 16, "ab" * 32
+PURCHASE, CASE = purchase_id(LINE), case_id("deadline", LINE, 1)
+
+
+async def told_of(book: Book, user: str = USER) -> None:
+    await book.do(
+        OPERATOR,
+        AcceptPurchase(
+            subscription=LINE, store=Store.GOOGLE, environment=StoreEnvironment.SANDBOX, user=user, product="p",
+            payload=HASH, origin=Origin.CLIENT,
+        ),
+    )  # fmt: skip
+
+
+async def identity_not_found(book: Book, a: Party, b: Party) -> None:
+    await book.do(OPERATOR, ReleaseIdentity(subscription=LINE, user=USER, reason="r"))
+
+
+async def purchase_not_found(book: Book, a: Party, b: Party) -> None:
+    await book.do(OPERATOR, EndPurchase(purchase=PURCHASE, reason=EndReason.EXPIRED))
+
+
+async def case_not_found(book: Book, a: Party, b: Party) -> None:
+    await book.do(OPERATOR, CloseCase(case=CASE, action=None))
+
+
+async def line_taken(book: Book, a: Party, b: Party) -> None:
+    await told_of(book)
+    await told_of(book, "cd" * 16)
+
+
+async def outcome_not_allowed(book: Book, a: Party, b: Party) -> None:
+    await told_of(book)
+    conflict = ReportStep(purchase=PURCHASE, round=1, step=Step.VERIFY, outcome=Outcome.CONFLICT)
+    await book.do(OPERATOR, conflict)
+
+
+async def ask_first(book: Book, a: Party, b: Party) -> None:
+    await told_of(book)
+    for step in (Step.VERIFY, Step.BIND):
+        await book.do(OPERATOR, ReportStep(purchase=PURCHASE, round=1, step=step, outcome=Outcome.OK))
+    for attempt in (1, 2):
+        await book.do(OPERATOR, RequestContract(purchase=PURCHASE, round=1, attempt=attempt))
+
+
+async def person_needed(book: Book, a: Party, b: Party) -> None:
+    await book.do(OPERATOR, ApproveCaseAction(case=CASE, action=Action.RETRY))
+
+
+async def second_person_needed(book: Book, a: Party, b: Party) -> None:
+    await book.do(OPERATOR, OpenCase(kind=CaseKind.DEADLINE, about=LINE, number=1, reason="late"))
+    person = c_actor(USER, "")
+    await book.do(person, ProposeCaseAction(case=CASE, action=Action.RETRY))
+    await book.do(person, ApproveCaseAction(case=CASE, action=Action.RETRY))
+
+
 async def confirmed(book: Book, a: Party, b: Party) -> str:
     trade = (await book.do(a, record())).aggregate_id
     await book.do(b, c.ConfirmTrade(trade=trade))
@@ -252,6 +323,8 @@ SCENARIOS: dict[str, Scenario] = {
         currency_mismatch, digest_mismatch, bulk_rejected, malformed, entry_too_large, signature_missing,
         signature_invalid, signature_expired, signature_replayed, wrong_signer, ledger_read_only, storage_unavailable,
         clock_jumped, overloaded, signer_unavailable, message_not_found, subscription_not_found, nothing_new,
+        identity_not_found, purchase_not_found, case_not_found, line_taken, outcome_not_allowed, ask_first,
+        person_needed, second_person_needed,
     )
 }  # fmt: skip
 
