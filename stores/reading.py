@@ -5,7 +5,7 @@ from typing import NamedTuple
 from domain.store_notification import StoreNotification
 from stores.apple.translate import translate
 from stores.apple.verify import already_judged
-from stores.fields import token_of
+from stores.fields import text_of, token_of
 from stores.google.announce import announce
 from stores.google.envelope import read_push
 from stores.google.observe import observe
@@ -17,12 +17,14 @@ from stores.verdict import MessageRefused, Verdict
 class Said(NamedTuple):
     """What a message says. `token` is the store's own name of the purchase, to ask it or to tell it something.
 
-    `acknowledged`: False when the store waits to hear that the user has what he paid for, None when it did not say.
+    `transaction`: Apple's name of the charge. `acknowledged`: False when the store waits to hear that the user has what
+    he paid for, None when it did not say.
     """
 
     notification: StoreNotification
     token: str | None = None
     acknowledged: bool | None = None
+    transaction: str | None = None
 
     def __repr__(self) -> str:
         return f"Said({self.notification.store}, {self.notification.label})"
@@ -46,7 +48,8 @@ class Reader:
             return Said(observed.said, answer.token, observed.acknowledged)
         if is_google(plain):
             return self._of_google(plain)
-        return Said(translate(already_judged(plain)))
+        message = already_judged(plain)
+        return Said(translate(message), transaction=text_of(message.transaction or {}, "transactionId"))
 
     def _of_google(self, plain: bytes) -> Said:
         if self._google is None:

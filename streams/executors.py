@@ -37,12 +37,16 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of leased work: done, not over and to be looked at again, or failed. What is raised fails all."""
+    """What became of leased work: done, not over and to be looked at again, or failed. What is raised fails all.
+
+    `later`: not over either, each to be looked at again after so many seconds of its own.
+    """
 
     done: Sequence[Lease] = ()
     again: Sequence[Lease] = ()
     again_after_seconds: float = 1.0
     failed: Sequence[Failure] = ()
+    later: Sequence[tuple[Lease, float]] = ()
 
 
 class Work(Protocol):
@@ -155,6 +159,8 @@ class Executor:
             verdict = self.work.run(leases, lambda: self.store.extend(leases, self.lease_seconds, self.clock()))
             self.store.done(*verdict.done)
             self.store.again(*verdict.again, due_at=self.clock() + verdict.again_after_seconds)
+            for lease, seconds in verdict.later:
+                self.store.again(lease, due_at=self.clock() + seconds)
             for failure in verdict.failed:
                 self._retry([failure.lease], failure.reason, failure.after_seconds)
             if verdict.failed:

@@ -1,27 +1,17 @@
-"""The intake: follows the entries for stores' messages, and writes down what is to be done about each.
+"""The intake: follows the entries for what stores have said and what purchases have come to, and writes down the work.
 
 It reads nothing but the log and, for the order in which work is done, the owners of parcels; it asks nobody and decides
-nothing about subscriptions. Messages about one purchase are worked on one after the other.
+nothing. What asks for what stands in `store_tasks`.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
-import msgspec
-
-from domain.entry import decode_envelope
 from merkle.hashing import leaf_hash
 from storage.due_work import DueWorkStore, Work
 from streams.processor import Record, fresh
-
-OBSERVE: Final = "observe"
-FETCH: Final = "fetch"
-JUDGE: Final = "judge"
-JUDGE_AFTER_SECONDS: Final = 60.0
-_MARK: Final = b'"type":"Notification'
-"""Stands in every entry that concerns the intake; so others are passed over without being decoded."""
+from streams.store_tasks import Task, wanted
 
 
 class Owners(Protocol):
@@ -32,35 +22,8 @@ class Owners(Protocol):
         ...
 
 
-class Task(NamedTuple):
-    """What a piece of work is about, as its payload says it."""
-
-    payload: str
-    message: str
-    store: str
-    owner: str
-
-    @classmethod
-    def of(cls, payload: str) -> "Task":
-        """Out of the payload of work."""
-        return cls(**json.loads(payload))
-
-    def work(self, kind: str, due_at: float) -> Work:
-        """Work of a kind about this message; there is one of a kind for one payload."""
-        return Work(kind, f"{kind}:{self.payload}", json.dumps(self._asdict()), due_at, self.owner)
-
-
-class _Received(msgspec.Struct):
-    payload: str
-    verdict: str
-    store: str = ""
-
-
-_data_of: Final = msgspec.json.Decoder(_Received)
-
-
 class StoreIntake:
-    """Finds what is to be observed, and what is to be judged first. `on_due` is called when there is something."""
+    """Finds what is to be done. `on_due` is called when there is something."""
 
     name: Final = "store-intake"
 
@@ -88,20 +51,10 @@ class StoreIntake:
                 notify()
 
     def _works(self, records: Sequence[Record]) -> Iterator[Work]:
-        found = [(kind, task) for _, entry in records if _MARK in entry for kind, task in _tasks(entry)]
-        owners: Mapping[str, str] = self._parcels.owners([task.payload for _, task in found]) if found else {}
+        found = [each for _, entry in records for each in wanted(entry)]
+        payloads = [each.about.payload for each in found if isinstance(each.about, Task)]
+        owners: Mapping[str, str] = self._parcels.owners(payloads) if payloads else {}
         now = self._clock()
-        for kind, task in found:
-            due_at = now + (JUDGE_AFTER_SECONDS if kind == JUDGE else 0.0)
-            yield task._replace(owner=owners.get(task.payload, "")).work(kind, due_at)
-
-
-def _tasks(entry: bytes) -> Iterator[tuple[str, Task]]:
-    """What an entry asks for: a message is observed when it is VALID, and judged when it could not be yet."""
-    envelope = decode_envelope(entry)
-    if envelope.type not in {"NotificationReceived", "NotificationJudged"}:
-        return
-    data: Any = _data_of.decode(envelope.data)
-    kind = {"valid": OBSERVE, "unverified": JUDGE}.get(data.verdict)
-    if kind is not None:
-        yield kind, Task(data.payload, envelope.aggregate_id, data.store, "")
+        for kind, about, after_seconds in found:
+            owned = about._replace(owner=owners.get(about.payload, "")) if isinstance(about, Task) else about
+            yield owned.work(kind, now + after_seconds)

@@ -7,18 +7,16 @@
 Each piece may be done twice: commands carry keys that are made from the message, so the second time changes nothing.
 """
 
-import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
 
 from domain.commands import Command
-from domain.entry import Actor
-from domain.errors import CommandKeyReused, DaichoError, NothingNew, SubscriptionNotFound
+from domain.errors import DaichoError, SubscriptionNotFound
 from domain.ids import subscription_id
-from domain.orders import Answer, Order
+from domain.orders import Answer
 from domain.store_commands import JudgeNotification, ObserveSubscription, SupersedeSubscription
 from domain.store_notification import Store, StoreNotification
 from domain.subscription_history import about_this_line
@@ -27,17 +25,15 @@ from stores.apple.verify import AppleVerifier
 from stores.errors import PurchaseGone, StoreAway, StoreError
 from stores.parcel_format import FetchedFromStore
 from stores.reading import NotSetUp, Reader, Said
-from stores.receive import OwnerErased, Receiver, fetched
+from stores.receive import OwnerErased, fetched
 from stores.verdict import MessageRefused, Verdict
 from streams.executors import Failure
 from streams.executors import Verdict as Done
 from streams.faults import one_line
-from streams.store_intake import FETCH, Task
+from streams.ledger_bridge import DONE_BEFORE, Bridge
+from streams.store_tasks import FETCH, Task
 
-T = TypeVar("T")
-LEDGER_SECONDS: Final = 60.0
 JUDGE_AGAIN_SECONDS: Final = 300.0
-_DONE: Final = (NothingNew, CommandKeyReused)
 logger = logging.getLogger("daicho.stores")
 
 
@@ -55,12 +51,6 @@ class Opener(Protocol):
     def open(self, owner: str, sealed: bytes) -> bytes: ...
 
 
-class LedgerPort(Protocol):
-    """`domain.ledger.Ledger`."""
-
-    async def execute_each(self, orders: Sequence[Order]) -> list[Answer]: ...
-
-
 class PlayPort(Protocol):
     """`stores.google.client.PlayClient`."""
 
@@ -69,32 +59,6 @@ class PlayPort(Protocol):
 
 class Missing(Exception):
     """A message that the log tells of is not in the inbox: it must be restored from the archive."""
-
-
-class Bridge:
-    """From an executor's thread to the ledger, which lives on the event loop: set `loop` before it is used."""
-
-    def __init__(self, origin: str, ledger: LedgerPort, receiver: Receiver) -> None:
-        self._origin, self._ledger, self.receiver = origin, ledger, receiver
-        self.loop: asyncio.AbstractEventLoop | None = None
-
-    def wait(self, coroutine: Awaitable[T]) -> T:
-        """The result of a coroutine of the event loop. Raises TimeoutError when it takes too long."""
-
-        async def run() -> T:
-            return await coroutine
-
-        if self.loop is None:
-            raise RuntimeError("the bridge has no event loop yet")
-        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(LEDGER_SECONDS)
-
-    def execute(self, commands: Sequence[tuple[str, Command]]) -> list[Answer]:
-        """Do commands (each under its key) as the ledger itself; an answer each."""
-        if not commands:
-            return []
-        actor: Actor = self.wait(self.receiver.actor())
-        orders = [Order.of(self._origin, command, actor, key) for key, command in commands]
-        return self.wait(self._ledger.execute_each(orders))
 
 
 class Messages:
@@ -109,6 +73,14 @@ class Messages:
         if parcel is None or hashlib.sha256(parcel.sealed).hexdigest() != payload:
             raise Missing(f"payload {payload} is not in the inbox")
         return self._opener.open(parcel.owner, parcel.sealed)
+
+    def owner(self, payload: str) -> str:
+        """The name of the key that a message is sealed under. Raises Missing."""
+        parcel = self._parcels.of_payload(payload)
+        if parcel is None:
+            raise Missing(f"payload {payload} is not in the inbox")
+        owner: str = parcel.owner
+        return owner
 
     def said(self, task: Task) -> Said:
         """What it says. Raises as `plain`, MessageRefused, NotSetUp."""
@@ -165,6 +137,14 @@ class ObserveWork:
             for notify in self.on_fetch:
                 notify()
 
+    def now(self, task: Task) -> None:
+        """Observe one message at once. Raises whatever keeps it from being observed."""
+        said = self._messages.said(task)
+        commands = [*self._commands(task, said.notification), *self._then(task, said)]
+        for (_, command), answer in zip(commands, self._bridge.execute(commands), strict=True):
+            if (trouble := _trouble(command, answer)) is not None:
+                raise trouble
+
     @staticmethod
     def _commands(task: Task, said: StoreNotification) -> list[tuple[str, Command]]:
         if not about_this_line(said) or said.line is None:
@@ -184,7 +164,7 @@ def _trouble(command: Command, answer: Answer) -> DaichoError | None:
     """What keeps a command from having been done; None when it is done, or nothing is left to do."""
     if isinstance(answer, SubscriptionNotFound) and isinstance(command, SupersedeSubscription):
         return None  # never heard of: there is nothing that could still give access
-    return answer if isinstance(answer, DaichoError) and not isinstance(answer, _DONE) else None
+    return answer if isinstance(answer, DaichoError) and not isinstance(answer, DONE_BEFORE) else None
 
 
 class FetchWork:

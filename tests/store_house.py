@@ -29,8 +29,16 @@ from stores.google.push import PushVerifier
 from stores.intake import AppleIntake, GoogleIntake
 from stores.reading import Reader
 from stores.receive import Receiver
-from streams.store_intake import FETCH, JUDGE, OBSERVE, StoreIntake
-from streams.store_work import Bridge, FetchWork, JudgeWork, Messages, ObserveWork
+from streams.billing_steps import BillingSteps, NoBilling
+from streams.ledger_bridge import Bridge
+from streams.people_work import DecideWork, PeopleWork
+from streams.purchase_follow import FollowWork
+from streams.purchase_steps import PurchaseSteps
+from streams.purchase_work import PurchaseWork
+from streams.store_identities import Identities
+from streams.store_intake import StoreIntake
+from streams.store_tasks import DECIDE, FETCH, FOLLOW, JUDGE, OBSERVE, PEOPLE, PURCHASE
+from streams.store_work import FetchWork, JudgeWork, Messages, ObserveWork
 from tests import google_pushes
 from tests.api_support import ORIGIN, House
 from tests.apple_payloads import APP_ID, BUNDLE, whole
@@ -115,30 +123,21 @@ class StoreHouse:
 
     # -- what follows from it ----------------------------------------------------------------------------------------
 
-    def work_on(self, play: Any = None, then: Any = None) -> None:
+    def work_on(
+        self, play: Any = None, billing: Any = None, *, settle_seconds: float = 60.0, apple: Any = None
+    ) -> None:
         """Let intake and executors do all that is due now, and all that follows from it."""
         if self.work is None:
             self.work = DueWork(self.folder / "ledger.db")
-            self.store_intake = StoreIntake(self.work, self.parcels, clock=lambda: self.clock)
-            self.bridge = Bridge(ORIGIN, self.house.ledger, self.receiver)
-        work, more = self.work, {} if then is None else {"then": then}
-        messages = Messages(self.parcels, Payloads(self.keys), Reader(google_pushes.APP))
-        kinds: list[tuple[str, Any]] = [
-            (OBSERVE, ObserveWork(self.bridge, messages, work, clock=lambda: self.clock, **more)),
-            (FETCH, FetchWork(self.bridge, messages, play)),
-            (JUDGE, JudgeWork(self.bridge, messages, self.later_verifier)),
-        ]
+            self.store_intake = StoreIntake(self.work, self.parcels, clock=self.now)
+            self.bridge = Bridge(ORIGIN, self.house.ledger, self.house.entries, self.receiver)
+        kinds = self.works(play, billing, settle_seconds, apple)
 
         def rounds() -> None:
             while True:
-                at = self.store_intake.position()[0]
-                while records := self.house.entries.read(at + 1, 1000):
-                    self.store_intake.process(records)
-                    at = records[-1][0]
-                leased = [
-                    (kind, done) for kind, done in kinds if (leases := self._lease(kind)) and self._do(done, leases)
-                ]
-                if not leased:
+                self._take_in()
+                done = [self._do(doing, leases) for kind, doing in kinds if (leases := self._lease(kind))]
+                if not done:
                     return
 
         async def working() -> None:
@@ -146,6 +145,42 @@ class StoreHouse:
             await asyncio.to_thread(rounds)
 
         self.run(working())
+
+    def now(self) -> float:
+        """The executors' clock, which tests put forward."""
+        return self.clock
+
+    def works(self, play: Any, billing: Any, settle_seconds: float, apple: Any) -> list[tuple[str, Any]]:
+        """Everything that does work, as `cli` wires it."""
+        assert self.work is not None
+        messages = Messages(self.parcels, Payloads(self.keys), Reader(google_pushes.APP))
+        identities = Identities(lambda user: self.reveal(user) is not None)
+        observe = ObserveWork(self.bridge, messages, self.work, then=identities.commands, clock=self.now)
+        at_billing = BillingSteps(
+            self.bridge, billing or NoBilling(), self.reveal, settle_seconds=settle_seconds, clock=self.now
+        )
+        steps = PurchaseSteps(
+            self.bridge, messages, at_billing, play, apple, observed=observe.now, clock=self.now
+        )  # fmt: skip
+        return [
+            (OBSERVE, observe),
+            (FETCH, FetchWork(self.bridge, messages, play, clock=self.now)),
+            (JUDGE, JudgeWork(self.bridge, messages, self.later_verifier)),
+            (FOLLOW, FollowWork(self.bridge, self.work, clock=self.now)),
+            (PURCHASE, PurchaseWork(self.bridge, steps, clock=self.now)),
+            (PEOPLE, PeopleWork(self.bridge)),
+            (DECIDE, DecideWork(self.bridge)),
+        ]
+
+    def reveal(self, pseudonym: str) -> tuple[str, str] | None:
+        """Whom a pseudonym means."""
+        return next((who for who, known in self.house.pseudonyms.of.items() if known == pseudonym), None)
+
+    def _take_in(self) -> None:
+        at = self.store_intake.position()[0]
+        while records := self.house.entries.read(at + 1, 1000):
+            self.store_intake.process(records)
+            at = records[-1][0]
 
     def _lease(self, kind: str) -> Any:
         assert self.work is not None
@@ -157,6 +192,8 @@ class StoreHouse:
         self.work.done(*verdict.done)
         self.work.again(*verdict.again, due_at=self.clock + 300)
         self.failures += [failure.reason for failure in verdict.failed]
+        for lease, seconds in verdict.later:
+            self.work.again(lease, due_at=self.clock + seconds)
         for failure in verdict.failed:
             self.work.retry(failure.lease, error=failure.reason, due_at=self.clock + 60)
         return True

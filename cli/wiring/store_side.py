@@ -10,9 +10,11 @@ from cli.wiring.store_intake import Payloads, apple_verifier, google_app, receiv
 from cli.wiring.stores import Stores
 from stores.reading import Reader
 from streams.executors import Executor
+from streams.ledger_bridge import Bridge
 from streams.local import ProcessorStatus
-from streams.store_intake import FETCH, JUDGE, OBSERVE, StoreIntake
-from streams.store_work import Bridge, FetchWork, JudgeWork, Messages, ObserveWork
+from streams.store_intake import StoreIntake
+from streams.store_tasks import FETCH, JUDGE, OBSERVE
+from streams.store_work import FetchWork, JudgeWork, Messages, ObserveWork
 
 MAX_ATTEMPTS: Final = 40  # with pauses that grow to a minute: what fails for half an hour is for people
 OBSERVED_AT_ONCE: Final = 200
@@ -26,7 +28,7 @@ class StoreSide:
         self.work = stores.store_work()
         self._parcels = stores.parcels()
         self.receiver = receiver_of(ledger)
-        self._bridge = Bridge(ledger.description.origin, ledger.ledger, self.receiver)
+        self._bridge = Bridge(ledger.description.origin, ledger.ledger, ledger.entries, self.receiver)
         self.intake = StoreIntake(self.work, self._parcels)
         messages = Messages(self._parcels, Payloads(ledger.payload_keys), Reader(google_app(settings)))
         observe = ObserveWork(self._bridge, messages, self.work)

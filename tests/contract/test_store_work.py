@@ -61,14 +61,15 @@ def apple(at: StoreHouse, type_: str, uuid: str, signed_at: int, **changes: Any)
 
 
 def types(at: StoreHouse) -> list[str]:
-    return [entry["type"] for entry in at.entries()]
+    """Of the entries about messages and subscriptions; what follows from them is tried elsewhere."""
+    return [entry["type"] for entry in at.entries() if not entry["type"].startswith(("Purchase", "Identity"))]
 
 
 def test_what_apple_says_is_in_the_ledger_with_the_hash_of_the_message_that_says_it(at: StoreHouse) -> None:
     at.post_apple(apple(at, "DID_RENEW", "a", NOW))
     at.work_on()
     assert types(at) == ["NotificationReceived", "SubscriptionOpened", "SubscriptionObserved", "SubscriptionCharged"]
-    received, _, observed, charged = (entry["data"] for entry in at.entries())
+    received, _, observed, charged = (entry["data"] for entry in at.entries()[:4])
     assert observed["payload"] == charged["payload"] == received["payload"]
     assert at.subscription("apple", LINE).history.state is State.ACTIVE
     assert LINE not in str(at.entries())
