@@ -25,6 +25,7 @@ from api.routes.chain import Chain
 from api.routes.companies import Companies
 from api.routes.entries import Entries
 from api.routes.log import Log
+from api.routes.purchases import Purchases
 from api.routes.service import Service
 from api.routes.stores import StoreNotifications
 from api.routes.trade_commands import TradeCommands
@@ -108,7 +109,7 @@ def table(context: Context) -> list[Operation]:
         TradeCommands(commanding), Bulk(context, commanding), Trades(context), Balances(context),
         Companies(context, commanding), Users(context, commanding), Wallets(context, commanding),
         TypedData(context, commanding), Entries(context), Anchors(context), Log(context), Chain(context),
-        StoreNotifications(context), Service(context),
+        StoreNotifications(context), Purchases(context, commanding), Service(context),
     )  # fmt: skip
     return [row for part in parts for row in part.rows()]
 

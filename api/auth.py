@@ -28,15 +28,17 @@ TRADE_READ: Final = "trade:read"
 WALLET_WRITE: Final = "wallet:write"
 AUDIT_READ: Final = "audit:read"
 ANCHOR_NOW: Final = "anchor:now"
+PURCHASE_WRITE: Final = "purchase:write"
 SCOPES: Final = {
     OPERATOR: "admit and suspend companies, act for any company's users, read everything",
     TRADE_WRITE: "record, confirm, dispute, settle and reverse the company's trades",
     TRADE_READ: "read the company's trades, balances and entries",
     WALLET_WRITE: "open, rotate, freeze and close the company's wallets",
     AUDIT_READ: "read every entry, its proofs and the log's entry bundles",
+    PURCHASE_WRITE: "begin purchases, read purchases and access of the company's users",
     ANCHOR_NOW: "ask for an anchor at once",
 }
-_OF_COMPANIES: Final = frozenset({TRADE_WRITE, TRADE_READ, WALLET_WRITE})
+_OF_COMPANIES: Final = frozenset({TRADE_WRITE, TRADE_READ, WALLET_WRITE, PURCHASE_WRITE})
 MAX_TOKEN_BYTES: Final = 8 * 1024
 MAX_SUBJECT_CHARACTERS: Final = 255
 _CODE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,38}[a-z0-9]")

@@ -12,8 +12,10 @@ Refusal                         (the domain's)
 ├── BodyTimeout             408 the body came too slowly
 ├── BodyTooLarge            413
 ├── UnsupportedMediaType    415
+├── PurchaseNotGenuine      422 what was handed in is no purchase of our app at its store
 ├── LogNotFound             404 no checkpoint, tile or bundle there (yet)
 └── Malformed               422 a body that is not well formed
+    ├── StoreNotServed      422 no app of that store is set up here
     └── BadParameter        400 a header, path or query parameter that is not
         └── BadCursor       400 a cursor that was not given out for this list
 Trouble
@@ -74,6 +76,14 @@ class UnsupportedMediaType(e.Refusal):
     """The body is of another media type than the operation takes."""
 
 
+class PurchaseNotGenuine(e.Refusal):
+    """What was handed in is no purchase of our app at its store."""
+
+
+class StoreNotServed(e.Malformed):
+    """No app of that store is set up here."""
+
+
 class BadParameter(e.Malformed):
     """A header, path or query parameter is not well formed."""
 
@@ -106,6 +116,8 @@ RULES: Final[Mapping[type[e.DaichoError], Rule]] = {
     e.Refusal: Rule(400),
     e.Malformed: Rule(422),
     e.EntryTooLarge: Rule(422),
+    PurchaseNotGenuine: Rule(422),
+    StoreNotServed: Rule(422),
     BadParameter: Rule(400),
     BadCursor: Rule(400),
     Unauthenticated: Rule(401),

@@ -5,6 +5,8 @@ from typing import Any, Final
 ORIGIN: Final = "daicho.invalid/3f9c2a7b51d04e88"
 TRADE: Final = "01938a5e-7c00-7aaa-aaaa-0123456789ab"
 WALLET: Final = "5b0f8d3e-2f6a-5c11-9d0a-7e4b1c2d3f60"
+PURCHASE: Final = "2d7a1f64-9c0b-5d3e-8f41-6b5a4c3d2e1f"
+SUBSCRIPTION: Final = "8e9f0a1b-2c3d-5e4f-9a6b-7c8d9e0f1a2b"
 COMPANY: Final = "c1d2e3f4-0a1b-5c2d-8e3f-4a5b6c7d8e9f"
 ANCHOR: Final = "7a6b5c4d-3e2f-5a1b-9c0d-1e2f3a4b5c6d"
 ADDRESS: Final = "0x1f9840a85d5aF5bf1D1762F925BDADdC4201F984"

@@ -22,7 +22,7 @@ from api.errors import (
     rule_of,
     title_of,
 )
-from api.operations import Operation
+from api.operations import Operation, Success
 from api.params import Param
 from api.shapes import CommandAnswer, UserAnswer
 from domain import errors as e
@@ -35,6 +35,11 @@ _HEADERS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
         "the command's key: the same key and body again are answered from what is stored, with Idempotency-Hit: true",
         {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[\\x21-\\x7e]+$"},
         "2f1d7c0e-record-17",
+    ),
+    "Prefer": (
+        "how long the answer may be waited for (RFC 7240): `wait=0` to `wait=10` seconds",
+        {"type": "string"},
+        "wait=5",
     ),
     "If-Match": ("the ETag of the version that the command is meant for", {"type": "string"}, '"1"'),
 }
@@ -59,6 +64,7 @@ _TAGS: Final = {
     "anchors": "the log's heads on a chain",
     "log": "the public log, C2SP tlog-tiles",
     "chain": "the chain, for reading",
+    "purchases": "what users buy at app stores",
     "stores": "where app stores post their notifications",
     "service": "about the service itself",
 }
@@ -141,7 +147,10 @@ def _operation(row: Operation, schemas: _Schemas) -> dict[str, Any]:
         "summary": row.summary,
         "tags": [row.tag],
         "parameters": [*_parameters(row)],
-        "responses": {str(row.success.status): _success(row, schemas), **_problems(row)},
+        "responses": {
+            **{str(each.status): _success(each, schemas) for each in (row.success, *row.also)},
+            **_problems(row),
+        },
     }
     if row.description:
         described["description"] = row.description
@@ -175,11 +184,11 @@ def _parameter(param: Param) -> dict[str, Any]:
     return described
 
 
-def _success(row: Operation, schemas: _Schemas) -> dict[str, Any]:
-    content = {"schema": schemas.of(row.success.type), "example": row.success.example}
-    described: dict[str, Any] = {"description": row.success.description, "content": {row.success.media: content}}
-    if row.success.type in (CommandAnswer, UserAnswer):
-        names = [name for name in _ANSWER_HEADERS if name != "Location" or row.success.status == _CREATED]
+def _success(success: Success, schemas: _Schemas) -> dict[str, Any]:
+    content = {"schema": schemas.of(success.type), "example": success.example}
+    described: dict[str, Any] = {"description": success.description, "content": {success.media: content}}
+    if success.type in (CommandAnswer, UserAnswer):
+        names = [name for name in _ANSWER_HEADERS if name != "Location" or success.status == _CREATED]
         described["headers"] = {name: _ANSWER_HEADERS[name] for name in names}
     return described
 

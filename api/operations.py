@@ -47,7 +47,10 @@ class Success:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """A method of a path. `scopes`: None for everybody, empty for any token, else one of them is needed."""
+    """A method of a path. `scopes`: None for everybody, empty for any token, else one of them is needed.
+
+    `also`: what else may be answered when all is well, under other statuses.
+    """
 
     method: str
     path: str
@@ -63,6 +66,7 @@ class Operation:
     body: Body | None = None
     problems: tuple[type[DaichoError], ...] = ()
     cors: bool = False
+    also: tuple[Success, ...] = ()
 
     @property
     def name(self) -> str:

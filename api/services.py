@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
+from api.purchasing import Purchasing
 from api.store_intake import NotificationIntake
 from domain.commands import ClientBatch
 from domain.entry import Actor
@@ -134,7 +135,7 @@ class TypedDataPort(Protocol):
 class Services:
     """Everything behind the API. `group_listeners` is the writer's `on_group`: called with (commands, seconds).
 
-    `intake`: None where no app of a store is set up.
+    `intake` and `purchasing`: None where no app of a store is set up.
     """
 
     origin: str
@@ -150,5 +151,6 @@ class Services:
     health: HealthPort
     typed_data: TypedDataPort
     intake: NotificationIntake | None = None
+    purchasing: Purchasing | None = None
     group_listeners: list[Callable[[int, float], None]] = field(default_factory=list)
     on_shutdown: list[Callable[[], Awaitable[None]]] = field(default_factory=list)

@@ -34,6 +34,7 @@ class ApiSettings:
     max_rpc_bytes: int = 64 * 1024
     body_timeout_seconds: float = 30.0
     wait_seconds: float = 5.0
+    purchase_wait_seconds: float = 2.5
 
     log_entries_public: bool = False
     chain_independent: bool = False

@@ -4,6 +4,8 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from domain.purchase_table import Step
+from domain.store_notification import Store, StoreEnvironment
 from projections.views import (
     AnchorView,
     BalanceView,
@@ -34,6 +36,19 @@ class CommandAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     entries: list[EntryShown]
     promise: str | None
     dry_run: bool = False
+
+
+class PurchaseAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A purchase: `state` is the step to be done next, or what it has come to; `waiting` the step it has stopped at."""
+
+    id: str
+    subscription: str
+    store: Store
+    environment: StoreEnvironment
+    product: str
+    state: Step
+    round: int
+    waiting: Step | None
 
 
 class UserAnswer(CommandAnswer, frozen=True, kw_only=True, omit_defaults=True):

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 
-from domain.store_notification import Millis, StoreNotification
+from domain.store_notification import Millis, Store, StoreEnvironment, StoreNotification
 from stores.verdict import MessageRefused
 
 T = TypeVar("T")
@@ -41,6 +41,18 @@ class FetchedFromStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     token: str
 
 
+class HandedIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="handed-in"):
+    """The plain bytes of what a user's app has handed in: a signed transaction of Apple's, or a token of Google's.
+
+    `product` and `environment` as the app has named them, or as the store has signed them.
+    """
+
+    store: Store
+    text: str
+    product: str
+    environment: StoreEnvironment
+
+
 class ParcelHeaders(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """When and how a message came. `received_at` in milliseconds since 1970-01-01 UTC."""
 
@@ -61,6 +73,7 @@ class ParcelProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
 
 _google: Final = msgspec.json.Decoder(PushedByGoogle)
 _fetched: Final = msgspec.json.Decoder(FetchedFromStore)
+_handed_in: Final = msgspec.json.Decoder(HandedIn)
 _headers: Final = msgspec.json.Decoder(ParcelHeaders)
 _proof: Final = msgspec.json.Decoder(ParcelProof)
 
@@ -93,6 +106,21 @@ def is_fetched(plain: bytes) -> bool:
 def unpack_fetched(plain: bytes) -> FetchedFromStore:
     """An answer out of its plain bytes. Raises MessageRefused for anything else."""
     return _decoded(_fetched, plain)
+
+
+def pack_handed_in(handed_in: HandedIn) -> bytes:
+    """The plain bytes of what an app has handed in."""
+    return msgspec.json.encode(handed_in)
+
+
+def is_handed_in(plain: bytes) -> bool:
+    """True for plain bytes that `pack_handed_in` has made."""
+    return plain.startswith(b'{"type":"handed-in"')
+
+
+def unpack_handed_in(plain: bytes) -> HandedIn:
+    """What an app has handed in, out of its plain bytes. Raises MessageRefused for anything else."""
+    return _decoded(_handed_in, plain)
 
 
 def headers_json(headers: ParcelHeaders) -> bytes:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from domain.store_notification import StoreNotification
+from domain.store_notification import Store, StoreNotification
 from stores.apple.translate import translate
 from stores.apple.verify import already_judged
 from stores.fields import text_of, token_of
@@ -10,7 +10,16 @@ from stores.google.announce import announce
 from stores.google.envelope import read_push
 from stores.google.observe import observe
 from stores.google.push import GoogleApp
-from stores.parcel_format import is_fetched, is_google, unpack_fetched, unpack_google
+from stores.parcel_format import (
+    HandedIn,
+    is_fetched,
+    is_google,
+    is_handed_in,
+    unpack_fetched,
+    unpack_google,
+    unpack_handed_in,
+)
+from stores.purchases import of_apple, of_google
 from stores.verdict import MessageRefused, Verdict
 
 
@@ -46,10 +55,19 @@ class Reader:
             answer = unpack_fetched(plain)
             observed = observe(answer.announced, answer.resource, answer.at)
             return Said(observed.said, answer.token, observed.acknowledged)
+        if is_handed_in(plain):
+            return self._handed_in(unpack_handed_in(plain))
         if is_google(plain):
             return self._of_google(plain)
         message = already_judged(plain)
         return Said(translate(message), transaction=text_of(message.transaction or {}, "transactionId"))
+
+    @staticmethod
+    def _handed_in(handed_in: HandedIn) -> Said:
+        if handed_in.store is Store.GOOGLE:
+            return Said(of_google(handed_in), handed_in.text)
+        said, transaction = of_apple(handed_in)
+        return Said(said, transaction=transaction)
 
     def _of_google(self, plain: bytes) -> Said:
         if self._google is None:

@@ -18,6 +18,7 @@ from domain.store_identity import StoreIdentity
 from domain.store_notification import State, Store
 from domain.subscription import Subscription
 from stores.errors import PurchaseGone, StoreRefused
+from stores.google.observe import environment_of
 from stores.parcel_format import FetchedFromStore
 from stores.reading import NotSetUp, Said
 from stores.receive import OwnerErased, fetched
@@ -113,6 +114,9 @@ class PurchaseSteps:
         line = self.bridge.load(Subscription, purchase.subscription)
         if line is None:
             return Wait(UNKNOWN_SECONDS, "the store's word has not been read yet")
+        plan = line.history.plan
+        if plan is not None and purchase.origin is Origin.CLIENT and plan.product != purchase.product:
+            return Report(Outcome.REFUSED, "it is another product than was named")
         outcome = _OF_STATE.get(line.history.state)
         if outcome is None:
             return Wait(None, "the store waits for the payment")  # its next word about the line wakes us
@@ -201,6 +205,8 @@ class PurchaseSteps:
         token = said.token or ""
         resource = self.play.subscription(token)
         answer = FetchedFromStore(said.notification, resource, int(self.clock() * 1000), token)
+        if environment_of(resource) is not purchase.environment:
+            raise StoreRefused(f"the purchase is of the {environment_of(resource)} environment")
         received = self.bridge.wait(self.bridge.receiver.record(fetched(answer, task.owner)))
         self.observed(Task(received.payload, "", purchase.store, task.owner))
 

@@ -24,7 +24,6 @@ from api.app import create_app
 from api.services import Services
 from api.settings import ApiSettings
 from api.signing import TypedData
-from api.store_intake import NotificationIntake
 from chain.authorship import TypedVerifier
 from chain.curve import address_of_secret, sign_digest
 from chain.eip712 import TypedSigner, signature_hex
@@ -50,7 +49,7 @@ ORIGIN = "daicho.invalid/3f9c3f9c3f9c3f9c"
 CHAIN_ID = 20_260
 CONTRACT = "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 ISSUER, AUDIENCE, KID = "https://issuer.invalid", "daicho", "first"
-COMPANY_SCOPES = "trade:write trade:read wallet:write"
+COMPANY_SCOPES = "trade:write trade:read wallet:write purchase:write"
 
 
 class SoftwareKeys:
@@ -198,10 +197,10 @@ class Health:
 
 
 class House:
-    """The whole of it. Close it at the end. `intake` makes the stores' way in, once the ledger is there."""
+    """The whole of it. Close it at the end. `more` makes further services, once the ledger is there."""
 
     def __init__(
-        self, folder: Path, *, intake: "Callable[[House], NotificationIntake] | None" = None, **settings: Any
+        self, folder: Path, *, more: "Callable[[House], dict[str, Any]] | None" = None, **settings: Any
     ) -> None:
         self.runner = asyncio.Runner()
         self.run = self.runner.run
@@ -224,7 +223,7 @@ class House:
             origin=ORIGIN, ledger=self.ledger, entries=self.entries, log_view=self.sequencer.view,
             read_store=self.store, board=self.board, promises=Promises(self.promise_signer), users=accounts,
             anchoring=self.anchoring, chain_rpc=self.rpc, health=self.health, typed_data=typed,
-            group_listeners=self.writer.on_group, intake=None if intake is None else intake(self),
+            group_listeners=self.writer.on_group, **({} if more is None else more(self)),
         )  # fmt: skip
         self.settings = ApiSettings(**{
             "issuer": ISSUER, "audience": AUDIENCE, "cursor_secret": secrets.token_bytes(32), "jwks_file": self.jwks,

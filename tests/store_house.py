@@ -11,6 +11,8 @@ from typing import Any
 
 import httpx
 
+from api.pulse import Pulse
+from api.purchasing import Purchasing
 from api.reserve import Reserve
 from api.store_intake import NotificationIntake
 from chain.payload_keys import PayloadKeys
@@ -27,6 +29,7 @@ from stores.apple.verify import AppleApp, AppleVerifier
 from stores.google.keys import KeySet, http_fetch
 from stores.google.push import PushVerifier
 from stores.intake import AppleIntake, GoogleIntake
+from stores.purchases import HandIn
 from stores.reading import Reader
 from stores.receive import Receiver
 from streams.billing_steps import BillingSteps, NoBilling
@@ -41,12 +44,13 @@ from streams.store_tasks import DECIDE, FETCH, FOLLOW, JUDGE, OBSERVE, PEOPLE, P
 from streams.store_work import FetchWork, JudgeWork, Messages, ObserveWork
 from tests import google_pushes
 from tests.api_support import ORIGIN, House
-from tests.apple_payloads import APP_ID, BUNDLE, whole
+from tests.apple_payloads import APP_ID, BUNDLE, transaction, whole
 from tests.google_pushes import KeyServer, envelope, key_server
 from tests.http_stub import Stub
 from tests.store_ca import OcspResponder, StoreCa, ocsp_responder
 from tests.vault_support import Folder
 
+COMPANY = "daily"
 APPLE, GOOGLE = "/v1/stores/apple/notifications", "/v1/stores/google/notifications"
 
 
@@ -74,6 +78,8 @@ class StoreHouse:
 
     def __post_init__(self) -> None:
         self.work: DueWork | None = None
+        self.hurried = False
+        self.at_billing: BillingSteps | None = None
         self.clock = time.time() + 0.1
         self.failures: list[str] = []
         self.vault = Folder(self.folder).open(("service",))
@@ -81,12 +87,24 @@ class StoreHouse:
         self.spool = FlakySpool(self.folder / "spool")
         self.quarantine = Quarantine(self.folder / "quarantine")
         self.http = httpx.Client(timeout=5.0)
-        self.house = House(self.folder, intake=self._intake, body_timeout_seconds=0.5)
+        self.house = House(self.folder, more=self._services, body_timeout_seconds=0.5)
         self.run = self.house.run
         self.parcels = SqliteParcels(self.folder / "ledger.db")
         assert self.house.services.intake is not None
         self.intake = self.house.services.intake
         self.intake.count = lambda store, outcome: self.counted.append((str(store), outcome))
+
+    def _services(self, house: House) -> dict[str, Any]:
+        intake = self._intake(house)
+        offline = AppleVerifier(AppleApp(BUNDLE, APP_ID), [self.ca.root.der], online=False, max_age_seconds=None)
+        pulse = Pulse()
+        house.writer.on_commit.append(pulse.beat)
+        purchasing = Purchasing(
+            ORIGIN, COMPANY, house.ledger, house.ledger.load, self.receiver, HandIn(offline, google=True), pulse,
+            hurried=lambda: self.hurried,
+        )  # fmt: skip
+        self.pulse = pulse
+        return {"intake": intake, "purchasing": purchasing}
 
     def _intake(self, house: House) -> NotificationIntake:
         app = AppleApp(BUNDLE, APP_ID)
@@ -121,12 +139,28 @@ class StoreHouse:
         content = envelope(google_pushes.notification()) if body is None else body
         return self.house.request("POST", GOOGLE, key=None, content=content, headers=headers)
 
+    def buy(self, who: str = COMPANY, **body: Any) -> httpx.Response:
+        """What the company's app back end does; `prefer` seconds are waited for."""
+        headers = {"prefer": f"wait={body.pop('wait', 0)}"}
+        key = body.pop("key", "")
+        return self.house.request("POST", "/v1/purchases", who, key=key, json_body=body, headers=headers)
+
+    def signed_transaction(self, **changes: Any) -> str:
+        """What StoreKit gives an app."""
+        return self.ca.sign(transaction(int(time.time() * 1000), **changes))
+
     # -- what follows from it ----------------------------------------------------------------------------------------
 
     def work_on(
         self, play: Any = None, billing: Any = None, *, settle_seconds: float = 60.0, apple: Any = None
     ) -> None:
         """Let intake and executors do all that is due now, and all that follows from it."""
+        self.run(self.working(play, billing, settle_seconds=settle_seconds, apple=apple))
+
+    async def working(
+        self, play: Any = None, billing: Any = None, *, settle_seconds: float = 60.0, apple: Any = None
+    ) -> None:
+        """The same on the event loop."""
         if self.work is None:
             self.work = DueWork(self.folder / "ledger.db")
             self.store_intake = StoreIntake(self.work, self.parcels, clock=self.now)
@@ -140,11 +174,8 @@ class StoreHouse:
                 if not done:
                     return
 
-        async def working() -> None:
-            self.bridge.loop = asyncio.get_running_loop()
-            await asyncio.to_thread(rounds)
-
-        self.run(working())
+        self.bridge.loop = asyncio.get_running_loop()
+        await asyncio.to_thread(rounds)
 
     def now(self) -> float:
         """The executors' clock, which tests put forward."""
@@ -156,11 +187,12 @@ class StoreHouse:
         messages = Messages(self.parcels, Payloads(self.keys), Reader(google_pushes.APP))
         identities = Identities(lambda user: self.reveal(user) is not None)
         observe = ObserveWork(self.bridge, messages, self.work, then=identities.commands, clock=self.now)
-        at_billing = BillingSteps(
-            self.bridge, billing or NoBilling(), self.reveal, settle_seconds=settle_seconds, clock=self.now
-        )
+        if self.at_billing is None or self.at_billing.billing is not billing:
+            self.at_billing = BillingSteps(
+                self.bridge, billing or NoBilling(), self.reveal, settle_seconds=settle_seconds, clock=self.now
+            )
         steps = PurchaseSteps(
-            self.bridge, messages, at_billing, play, apple, observed=observe.now, clock=self.now
+            self.bridge, messages, self.at_billing, play, apple, observed=observe.now, clock=self.now
         )  # fmt: skip
         return [
             (OBSERVE, observe),
@@ -195,7 +227,7 @@ class StoreHouse:
         for lease, seconds in verdict.later:
             self.work.again(lease, due_at=self.clock + seconds)
         for failure in verdict.failed:
-            self.work.retry(failure.lease, error=failure.reason, due_at=self.clock + 60)
+            self.work.retry(failure.lease, error=failure.reason, due_at=self.clock + max(5.0, failure.after_seconds))
         return True
 
     def subscription(self, store: str, line: str, environment: str = "production") -> Subscription:

@@ -69,6 +69,36 @@ def translate(message: AppleMessage) -> StoreNotification:
     )
 
 
+def translate_transaction(message: AppleMessage) -> StoreNotification:
+    """What a signed transaction says by itself: that it was paid, and until when, as of the day it was signed.
+
+    Raises MessageRefused for what is no subscription.
+    """
+    transaction = message.transaction or {}
+    line, id_ = text_of(transaction, "originalTransactionId"), text_of(transaction, "transactionId")
+    signed_at, expires_at = _millis(transaction, "signedDate"), _millis(transaction, "expiresDate")
+    plan = _plan(transaction)
+    if line is None or id_ is None or signed_at is None or plan is None or message.environment is None:
+        raise MessageRefused("originalTransactionId, transactionId, productId or signedDate is missing")
+    if expires_at is None:
+        raise MessageRefused("not a subscription: it has no expiresDate")
+    revoked = _millis(transaction, "revocationDate") is not None or transaction.get("isUpgraded") is True
+    return StoreNotification(
+        Store.APPLE,
+        message.environment,
+        f"client:{id_}",
+        Kind.STARTED,
+        "client",
+        signed_at,
+        line=line,
+        account=_account(transaction, {}),
+        standing=Standing(signed_at, State.ACTIVE) if signed_at < expires_at and not revoked else None,
+        plan=plan,
+        charges=_charges(transaction),
+        refunds=_refunds(transaction, Kind.STARTED, signed_at),
+    )
+
+
 def _standing(payload: Fields, signed_at: int) -> Standing | None:
     """The status is as of the signed date of the whole message."""
     state = _STATES.get(integer_of(object_of(payload, "data"), "status") or 0)

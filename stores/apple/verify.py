@@ -30,6 +30,7 @@ _ENVIRONMENTS: Final = {
     StoreEnvironment.SANDBOX: Environment.SANDBOX,
 }
 _FOREIGN: Final = {VerificationStatus.INVALID_APP_IDENTIFIER, VerificationStatus.INVALID_ENVIRONMENT}
+_FOREIGN_NAMES: Final = tuple(status.name for status in _FOREIGN)
 _JWS_PARTS: Final = 3
 _LINE: Final = "originalTransactionId"
 _PARTS: Final = ("data", "summary", "externalPurchaseToken", "appData")
@@ -148,6 +149,24 @@ class AppleVerifier:
         if transaction and renewal and transaction.get(_LINE) != renewal.get(_LINE):  # 5
             return AppleMessage(Verdict.INVALID, "the inner parts speak of two purchases")
         return AppleMessage(Verdict.VALID, "", lane.environment, outer, transaction, renewal, chain_of(jws))
+
+    def judge_transaction(self, jws: str) -> AppleMessage:
+        """Judge a signed transaction that an app has handed in, whatever its age: steps 2 to 4 of `verify` for it."""
+        refusal = Verdict.INVALID, "no environment of ours"
+        for lane in self._lanes:
+            try:
+                found = lane.transaction(jws) or {}
+            except MessageRefused as refused:
+                foreign = any(word in refused.rule for word in ("another app", "another environment", *_FOREIGN_NAMES))
+                refusal = (Verdict.FOREIGN if foreign else Verdict.INVALID), refused.rule
+                continue
+            signed_at = found.get("signedDate")
+            if type(signed_at) is not int:
+                return AppleMessage(Verdict.INVALID, "signedDate is missing")
+            if self._now() - signed_at / 1000 < -MAX_AHEAD_SECONDS:
+                return AppleMessage(Verdict.INVALID, "signed in the future")
+            return AppleMessage(Verdict.VALID, "", lane.environment, None, found, None, chain_of(jws))
+        return AppleMessage(*refusal)
 
     def confirm(self, body: bytes, message: AppleMessage) -> AppleMessage:
         """Step 6 of `verify` for a message that `judge` has found VALID; every other one, and offline, as it is."""

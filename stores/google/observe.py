@@ -67,7 +67,7 @@ def observe(announced: StoreNotification, resource: Fields, at: int) -> Observed
     state = _state(resource, named, announced.kind)
     said = msgspec.structs.replace(
         announced,
-        environment=_environment(resource),
+        environment=environment_of(resource),
         account=_account(resource) or announced.account,
         standing=None if state is None else Standing(at, state),
         plan=_plan(current, at),
@@ -79,7 +79,8 @@ def observe(announced: StoreNotification, resource: Fields, at: int) -> Observed
     return Observed(said, text_of(resource, "etag"), _acknowledged(resource))
 
 
-def _environment(resource: Fields) -> StoreEnvironment:
+def environment_of(resource: Fields) -> StoreEnvironment:
+    """Whether money has moved for a purchase."""
     return StoreEnvironment.SANDBOX if "testPurchase" in resource else StoreEnvironment.PRODUCTION
 
 

