@@ -98,14 +98,14 @@ class PurchaseSaga(Aggregate):
         if new and self.state in OVER:
             self._reopen(request)
             return True
-        if new and self._winding_down:
-            return self._remember(request)
         if None not in {request.user, self.user} and request.user != self.user:
+            if new and self._winding_down:
+                return self._remember(request)
             raise LineTaken("another user is buying this line at the store", purchase=self.id)
-        named = self._name(request.user)
         # the store may be asked at this moment, with what somebody has made up: its own word must not be lost by that
         verifying = Step.VERIFY in {self.state, self.waiting} and request.origin is Origin.NOTIFICATION
-        return (new and verifying and self._remember(request)) or named
+        remembered = new and (self._winding_down or verifying) and self._remember(request)
+        return self._name(request.user) or remembered
 
     def end(self, reason: EndReason) -> bool:
         """The line is over at its store; False when that is known, or when the round is over, too."""
