@@ -25,8 +25,11 @@ class Billing:
     faults: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     late: list[Callable[[], object]] = field(default_factory=list)
+    refuses: bool = False
 
     def start(self, user: str, plan: str, key: str) -> Contract:
+        if self.refuses:
+            raise BillingRefused("unknown_plan")
         return self._do("start", lambda: self._made(user, plan, key))
 
     def of_key(self, key: str) -> list[Contract]:

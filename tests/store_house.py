@@ -244,7 +244,7 @@ class StoreHouse:
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries behind the book's first."""
-        return [json.loads(entry) for _, entry in self.house.entries.read(2, 1000)]
+        return [json.loads(entry) for _, entry in self.house.entries.read(2, 100_000)]
 
     def opened(self, number: int) -> bytes:
         """The plain bytes of a parcel."""
