@@ -46,6 +46,11 @@ class PlayClient:
         path = f"/purchases/subscriptions/{_part(product)}/tokens/{_part(purchase_token)}:acknowledge"
         self._call("subscriptions.acknowledge", "POST", path, body={})
 
+    def revoke(self, purchase_token: str) -> None:
+        """End a subscription at once and give all of the money back (`purchases.subscriptionsv2.revoke`)."""
+        path = f"/purchases/subscriptionsv2/tokens/{_part(purchase_token)}:revoke"
+        self._call("subscriptionsv2.revoke", "POST", path, body={"revocationContext": {"fullRefund": {}}})
+
     def voided(self, since_ms: int) -> Iterator[dict[str, Any]]:
         """All that was refunded or charged back since then, 30 days ago at most (`purchases.voidedpurchases.list`)."""
         query = {"startTime": str(since_ms), "type": SUBSCRIPTIONS_TOO}
