@@ -8,7 +8,7 @@ executors, or by the store's own notification.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple, Protocol
 
 from api.errors import PurchaseNotGenuine, StoreNotServed
@@ -29,6 +29,7 @@ from stores.verdict import MessageRefused
 
 PAST_PIVOT: Final = frozenset({Step.ACKNOWLEDGE, Step.PUBLISH, Step.DONE})
 """The subscription is the user's: what is left is to tell the store, which nobody has to wait for."""
+Load = Callable[[str], Awaitable[Aggregate | None]]
 SETTLED: Final = PAST_PIVOT | OVER | {Step.PARKED}
 
 
@@ -53,7 +54,7 @@ class Purchasing:
         origin: str,
         company: str,
         ledger: LedgerPort,
-        load: Callable[[str], Aggregate | None],
+        load: Load,
         receiver: Receiver,
         hand_in: HandIn,
         pulse: Pulse,
@@ -80,9 +81,9 @@ class Purchasing:
         purchase = await self.wait(purchase_id(handed.subscription), wait_seconds)
         return Accepted(purchase, hit)
 
-    def get(self, purchase: str) -> PurchaseSaga:
+    async def get(self, purchase: str) -> PurchaseSaga:
         """A purchase as stored; PurchaseNotFound."""
-        found = self._load(purchase)
+        found = await self._load(purchase)
         if not isinstance(found, PurchaseSaga):
             raise PurchaseNotFound(f"no purchase {purchase}", purchase=purchase)
         return found
@@ -92,7 +93,7 @@ class Purchasing:
         deadline = time.monotonic() + (0.0 if self._hurried() else seconds)
         while True:
             beaten = self._pulse.listen()
-            found = self.get(purchase)
+            found = await self.get(purchase)
             left = deadline - time.monotonic()
             if found.state in SETTLED or left <= 0:
                 return found
@@ -100,7 +101,7 @@ class Purchasing:
                 async with asyncio.timeout(left):
                     await beaten.wait()
             except TimeoutError:
-                return self.get(purchase)
+                return await self.get(purchase)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

@@ -99,8 +99,12 @@ class StoreHouse:
         offline = AppleVerifier(AppleApp(BUNDLE, APP_ID), [self.ca.root.der], online=False, max_age_seconds=None)
         pulse = Pulse()
         house.writer.on_commit.append(pulse.beat)
+
+        async def load(aggregate: str) -> Any:
+            return house.ledger.load(aggregate)
+
         purchasing = Purchasing(
-            ORIGIN, COMPANY, house.ledger, house.ledger.load, self.receiver, HandIn(offline, google=True), pulse,
+            ORIGIN, COMPANY, house.ledger, load, self.receiver, HandIn(offline, google=True), pulse,
             hurried=lambda: self.hurried,
         )  # fmt: skip
         self.pulse = pulse

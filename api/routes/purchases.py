@@ -114,7 +114,7 @@ class Purchases:
 
     async def get(self, call: Call) -> Answer:
         """One purchase."""
-        return json_answer(shown(self._purchasing(call).get(call.path["purchase"])))
+        return json_answer(shown(await self._purchasing(call).get(call.path["purchase"])))
 
     def _purchasing(self, call: Call) -> Purchasing:
         """Whoever takes purchases here, for a caller of the company that the stores sell for."""

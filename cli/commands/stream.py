@@ -7,7 +7,7 @@ from typing import Literal
 
 from cli.settings import SettingsError, load_settings
 
-Name = Literal["relay", "sequencer", "projector", "anchor-projector", "anchorer"]
+Name = Literal["relay", "sequencer", "projector", "anchor-projector", "anchorer", "stores"]
 
 
 def stream(name: Name, *, metrics_port: int | None = None, log_level: str | None = None) -> int:
@@ -20,6 +20,7 @@ def stream(name: Name, *, metrics_port: int | None = None, log_level: str | None
     name
         relay: from the event store to Kafka. sequencer: entries to the log, and its signed heads. projector: entries to
         read models. anchorer: heads to the chain. anchor-projector: anchors to read models.
+        stores: what app stores have said, and purchases.
     metrics_port
         Port of its metrics (0: any free one).
     log_level

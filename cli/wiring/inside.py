@@ -7,6 +7,7 @@ from typing import Any
 
 from api.accounts import Accounts
 from api.app import create_app
+from api.pulse import Pulse
 from api.services import Services
 from api.settings import ApiSettings
 from api.signing import TypedData
@@ -17,11 +18,14 @@ from cli.settings import Settings, SettingsError
 from cli.wiring.chain_side import ChainSide
 from cli.wiring.ledger_side import LedgerSide
 from cli.wiring.ports import Anchoring, ChainRpc, CustodialKeys, Following, Health, Promises, ThreadedPseudonyms
-from cli.wiring.store_intake import intake_of
+from cli.wiring.store_intake import intake_of, purchasing_of
+from cli.wiring.store_side import BILLING
 from cli.wiring.stores import Stores
 from cli.wiring.streams_side import StreamsSide
+from domain.aggregate import Aggregate
 from domain.errors import LedgerReadOnly
 from storage.folder import DataFolder
+from streams.local import FAILED
 
 logger = logging.getLogger("daicho.start")
 
@@ -48,12 +52,15 @@ class Inside:
         self.streams = self._following(stores)
         self._rpc = ChainRpc(chain.rpc_url)
         self.intake = intake_of(settings, folder, self.ledger)
+        self.pulse = Pulse()
+        self.streams.on_commit(self.pulse.beat)
         self.app: Any = create_app(self._services(), self._api_settings())
         self._opening: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the streams; the ledger opens as soon as nobody knows more than its store."""
         await self.streams.start()
+        self.pulse.attach(asyncio.get_running_loop())
         if self.intake is not None:
             await self.intake.start()
         self._opening = asyncio.create_task(self._open(), name="open ledger")
@@ -85,7 +92,7 @@ class Inside:
         return ReadingSide(self.settings, stores, self.chain, self.ledger)
 
     def _services(self) -> Services:
-        ledger, streams, book = self.ledger, self.streams, self.chain.description
+        settings, ledger, streams, book = self.settings, self.ledger, self.streams, self.chain.description
         accounts = Accounts(
             book.origin,
             ledger.ledger,
@@ -108,8 +115,19 @@ class Inside:
             health=Health(ledger, streams, lambda: self.chain.children),
             typed_data=TypedData(book.origin, book.chain_id, book.contract, ledger.authorship),
             intake=self.intake,
+            purchasing=purchasing_of(settings, ledger, self.pulse, self._load, self._billing_away),
             group_listeners=ledger.writer.on_group,
         )
+
+    async def _load(self, aggregate_id: str) -> Aggregate | None:
+        """An aggregate as stored; where others write too, that is not what this process remembers."""
+        if not self.settings.clustered:
+            return self.ledger.ledger.load(aggregate_id)
+        return await asyncio.to_thread(self.ledger.ledger.load_at, aggregate_id)
+
+    def _billing_away(self) -> bool:
+        """Whether waiting for a purchase is known to be in vain."""
+        return any(row["name"] == BILLING and row["state"] == FAILED for row in self.streams.processors())
 
     def _api_settings(self) -> ApiSettings:
         settings = self.settings
@@ -127,6 +145,7 @@ class Inside:
             max_body_bytes=settings.max_body_bytes,
             max_bulk_bytes=settings.max_bulk_bytes,
             wait_seconds=settings.wait_seconds,
+            purchase_wait_seconds=settings.purchase_wait_seconds,
             log_entries_public=settings.log_entries == "public",
             chain_independent=settings.chain_independent,
             confirmations=settings.confirmations,

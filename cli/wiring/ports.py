@@ -40,6 +40,10 @@ class Following(Protocol):
         """How far the read models are."""
         ...
 
+    def on_commit(self, heard: Callable[[int], None]) -> None:
+        """Tell of everything that is committed, by whichever process; before `start` only."""
+        ...
+
     async def start(self) -> None:
         """Start to follow."""
         ...

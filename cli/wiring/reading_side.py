@@ -7,7 +7,7 @@ is. It asks Kafka only before the ledger opens.
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from chain.registry import Head
@@ -60,14 +60,27 @@ class ReadingSide:
         self._guard = ForkGuard(ledger.entries, self.view, self._log, self._book, self._contract_head, self._topics)
         self._chain = chain
         self._table = ProcessorStatusTable(database)
+        self._heard: list[Callable[[int], None]] = []
         self._reports: dict[str, Mapping[str, Any]] = {}
         self._thread = OwnThread("processor-reports")
         self._watching: asyncio.Task[None] | None = None
         self._wakeups = Wakeups(
             database,
-            {"reads": self.board.publish, "checkpoints": lambda _: self._follower.wake()},
+            {
+                "reads": self.board.publish,
+                "checkpoints": lambda _: self._follower.wake(),
+                "events": self._committed,
+            },
             on_connected=[self._look],
         )
+
+    def on_commit(self, heard: Callable[[int], None]) -> None:
+        """Tell of everything that is committed, by whichever process."""
+        self._heard.append(heard)
+
+    def _committed(self, head: int) -> None:
+        for heard in self._heard:
+            heard(head)
 
     async def start(self) -> None:
         """Start to follow. The ledger stays read-only until `open_ledger`."""

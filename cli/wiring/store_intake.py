@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +10,8 @@ import httpx
 import msgspec
 from cryptography import x509
 
+from api.pulse import Pulse
+from api.purchasing import Load, Purchasing
 from api.reserve import Reserve
 from api.store_intake import NotificationIntake
 from chain.envelope import Context, Sealed, VaultError, seal, unseal
@@ -24,6 +27,7 @@ from stores.apple.verify import MAX_AGE_SECONDS, AppleApp, AppleSettingsError, A
 from stores.google.keys import KeySet, http_fetch
 from stores.google.push import GoogleApp, PushVerifier
 from stores.intake import AppleIntake, GoogleIntake, Intake
+from stores.purchases import HandIn
 from stores.receive import OwnerErased, Receiver
 
 APPLE_ROOT_SHA256: Final = "63343abfb89a6a03ebb57e9b3f5fa7be7c4f5c756f3017b3a8c488c3653e9179"
@@ -95,6 +99,19 @@ def intake_of(settings: Settings, folder: DataFolder, ledger: LedgerSide) -> Not
     receiver = receiver_of(ledger)
     reserve = Reserve(Spool(folder.spool), MasterKeySeal(ledger.vault), receiver)
     return NotificationIntake(intakes, receiver, reserve, Quarantine(folder.quarantine))
+
+
+def purchasing_of(
+    settings: Settings, ledger: LedgerSide, pulse: Pulse, load: Load, hurried: Callable[[], bool]
+) -> Purchasing | None:
+    """Takes purchases that apps hand in; None where no store is set up. Raises SettingsError."""
+    if not settings.has_stores:
+        return None
+    hand_in = HandIn(apple_verifier(settings, online=False, max_age_seconds=None), google=bool(settings.google_package))
+    return Purchasing(
+        ledger.description.origin, settings.store_company, ledger.ledger, load, receiver_of(ledger), hand_in, pulse,
+        hurried=hurried,
+    )  # fmt: skip
 
 
 def apple_verifier(

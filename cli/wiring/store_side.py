@@ -1,72 +1,156 @@
-"""What is done about stores' messages, wired: the intake that follows the entries, and the executors of its work."""
+"""What is done about stores' messages and purchases, wired: the intake of work, and the executors that do it."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from cli.settings import Settings
+import httpx
+
+from cli.settings import Settings, SettingsError
 from cli.wiring.ledger_side import LedgerSide
 from cli.wiring.store_intake import Payloads, apple_verifier, google_app, receiver_of
 from cli.wiring.stores import Stores
+from stores.billing import BillingClient
+from stores.breaker import GuardedBilling
+from stores.google.access import AccessToken
+from stores.google.client import BASE_URL, PlayClient
+from stores.google.push import GoogleSettingsError
 from stores.reading import Reader
+from streams.billing_steps import BillingSteps, NoBilling
 from streams.executors import Executor
 from streams.ledger_bridge import Bridge
-from streams.local import ProcessorStatus
+from streams.local import FAILED, RUNNING, ProcessorStatus
+from streams.people_work import DecideWork, PeopleWork
+from streams.purchase_follow import FollowWork
+from streams.purchase_steps import PurchaseSteps
+from streams.purchase_work import PurchaseWork
+from streams.store_identities import Identities
 from streams.store_intake import StoreIntake
-from streams.store_tasks import FETCH, JUDGE, OBSERVE
+from streams.store_tasks import DECIDE, FETCH, FOLLOW, JUDGE, OBSERVE, PEOPLE, PURCHASE
 from streams.store_work import FetchWork, JudgeWork, Messages, ObserveWork
 
 MAX_ATTEMPTS: Final = 40  # with pauses that grow to a minute: what fails for half an hour is for people
 OBSERVED_AT_ONCE: Final = 200
 FETCHED_AT_ONCE: Final = 20
+PURCHASE_WORKERS: Final = 4
+"""So many purchases are driven at once: one that the billing system keeps waiting does not hold up the others."""
+STORE_SECONDS: Final = 10.0
+BILLING: Final = "billing"
 
 
 class StoreSide:
-    """The intake is given to a host by whoever wires it; `start` and `stop` are for the executors."""
+    """The intake is given to a host by whoever wires it; `start` and `stop` are for the executors. SettingsError."""
 
     def __init__(self, settings: Settings, stores: Stores, ledger: LedgerSide) -> None:
         self.work = stores.store_work()
         self._parcels = stores.parcels()
         self.receiver = receiver_of(ledger)
-        self._bridge = Bridge(ledger.description.origin, ledger.ledger, ledger.entries, self.receiver)
+        self.bridge = Bridge(ledger.description.origin, ledger.ledger, ledger.entries, self.receiver)
         self.intake = StoreIntake(self.work, self._parcels)
+        self.play = play_client(settings)
+        self.billing = billing_client(settings)
         messages = Messages(self._parcels, Payloads(ledger.payload_keys), Reader(google_app(settings)))
-        observe = ObserveWork(self._bridge, messages, self.work)
-        fetch = FetchWork(self._bridge, messages, None)
+        identities = Identities(lambda user: ledger.subjects.reveal(user) is not None)
+        observe = ObserveWork(self.bridge, messages, self.work, then=identities.commands)
+        follow = FollowWork(self.bridge, self.work)
+        at_billing = BillingSteps(
+            self.bridge,
+            self.billing or NoBilling(),
+            ledger.subjects.reveal,
+            settings.billing_plans,
+            settings.billing_settle_seconds,
+        )
+        steps = PurchaseSteps(self.bridge, messages, at_billing, self.play, observed=observe.now)
         verifier = apple_verifier(settings, online=settings.apple_revocation == "online", max_age_seconds=None)
-        judge = JudgeWork(self._bridge, messages, verifier)
         self.executors = [
             self._executor(OBSERVE, observe, OBSERVED_AT_ONCE),
-            self._executor(FETCH, fetch, FETCHED_AT_ONCE),
-            self._executor(JUDGE, judge, FETCHED_AT_ONCE),
+            self._executor(FETCH, FetchWork(self.bridge, messages, self.play), FETCHED_AT_ONCE),
+            self._executor(JUDGE, JudgeWork(self.bridge, messages, verifier), FETCHED_AT_ONCE),
+            self._executor(FOLLOW, follow, OBSERVED_AT_ONCE),
+            *(
+                self._executor(PURCHASE, PurchaseWork(self.bridge, steps), 1, max_attempts=None)
+                for _ in range(PURCHASE_WORKERS)
+            ),
+            self._executor(PEOPLE, PeopleWork(self.bridge), FETCHED_AT_ONCE),
+            self._executor(DECIDE, DecideWork(self.bridge), FETCHED_AT_ONCE),
         ]
-        self.intake.on_due += [executor.wake for executor in self.executors]
-        observe.on_fetch.append(self.executors[1].wake)
+        self.intake.on_due.append(self.wake)
+        observe.on_fetch.append(self.wake)
+        follow.on_purchase.append(self.wake)
 
     async def start(self) -> None:
-        """Begin to do what is due."""
-        self._bridge.loop = asyncio.get_running_loop()
+        """Begin to do what is due. What an earlier process held is taken over at once: there is only one at a time."""
+        self.bridge.loop = asyncio.get_running_loop()
+        await asyncio.to_thread(lambda: [self.work.release(kind) for kind in {each.kind for each in self.executors}])
         for executor in self.executors:
             await executor.start()
 
     async def stop(self) -> None:
         """Finish the work in hand."""
-        for executor in self.executors:
-            await executor.stop()
+        await asyncio.gather(*(executor.stop() for executor in self.executors))
 
     def close(self) -> None:
         """Close the files, when nobody puts work any more."""
         self.work.close()
         self._parcels.close()
 
+    def wake(self) -> None:
+        """There may be work. From any thread."""
+        for executor in self.executors:
+            executor.wake()
+
     def status(self) -> list[ProcessorStatus]:
-        """A row for each executor."""
-        rows = [executor.status() for executor in self.executors]
-        return [ProcessorStatus(f"store-{row.name}", 0, 0, row.state, row.error) for row in rows]
+        """A row for each kind of work (failed when one of its executors is), and one for the billing system."""
+        rows: dict[str, ProcessorStatus] = {}
+        for executor in self.executors:
+            status = executor.status()
+            name = f"store-{status.name}"
+            if name not in rows or status.state == FAILED:
+                rows[name] = ProcessorStatus(name, 0, 0, status.state, status.error)
+        if self.billing is not None:
+            away = self.billing.is_open
+            rows[BILLING] = ProcessorStatus(
+                BILLING, 0, 0, FAILED if away else RUNNING, "it does not answer, and is left alone" if away else ""
+            )
+        return list(rows.values())
 
-    def wakes(self) -> list[Callable[[], None]]:
-        """What is called when there may be work that nobody in this process has put."""
-        return [executor.wake for executor in self.executors]
+    def _executor(self, kind: str, work: Any, at_once: int, max_attempts: int | None = MAX_ATTEMPTS) -> Executor:
+        return Executor(self.work, kind, work, max_leases=at_once, max_attempts=max_attempts, sole=False)
 
-    def _executor(self, kind: str, work: Any, at_once: int) -> Executor:
-        return Executor(self.work, kind, work, max_leases=at_once, max_attempts=MAX_ATTEMPTS)
+
+def play_client(settings: Settings) -> PlayClient | None:
+    """The Google Play API, None where no key for it is set up. Raises SettingsError."""
+    if not settings.google_package or settings.google_key_file is None:
+        return None
+    http = httpx.Client(timeout=STORE_SECONDS)
+    try:
+        access = AccessToken(http, settings.google_key_file)
+    except GoogleSettingsError as error:
+        raise SettingsError(f"DAICHO_GOOGLE_KEY_FILE: {error}") from None
+    base = BASE_URL if settings.google_api_url is None else str(settings.google_api_url).rstrip("/")
+    return PlayClient(http, settings.google_package, access, base_url=base)
+
+
+def billing_client(settings: Settings) -> GuardedBilling | None:
+    """The existing billing system, None where none is set up. Raises SettingsError."""
+    if settings.billing_url is None:
+        return None
+    token = billing_token(settings)
+    http = httpx.Client(timeout=settings.billing_timeout_seconds)
+    return GuardedBilling(BillingClient(http, str(settings.billing_url), token))
+
+
+def billing_token(settings: Settings) -> Callable[[], str]:
+    """Gives the token for the billing system; a file is read again at each use, so that it may be renewed."""
+    secret, file = settings.billing_token, settings.billing_token_file
+    if secret is not None:
+        return secret.get_secret_value
+
+    def read() -> str:
+        return file.read_text("utf-8").strip() if file is not None else ""
+
+    try:
+        read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"DAICHO_BILLING_TOKEN_FILE: {type(error).__name__}: {file}") from None
+    return read

@@ -1,6 +1,6 @@
 """The streams of a service: processors on the embedded host, checkpoint timer, anchoring, fork guard."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from chain.lane import Lane, LaneSettings
@@ -84,6 +84,10 @@ class StreamsSide:
         self.book.on_recorded.append(anchors.wake)
         self.work.on_forked.append(self.guard.forked)
         self.guard.on_closed.append(lambda refusal: self.publisher.halt(refusal.message))
+
+    def on_commit(self, heard: Callable[[int], None]) -> None:
+        """Tell of everything that is committed."""
+        self._ledger.writer.on_commit.append(heard)
 
     async def start(self) -> None:
         """Start to follow. The ledger stays read-only until `open_ledger`."""

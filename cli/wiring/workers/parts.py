@@ -4,13 +4,17 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from cli.settings import Settings
+from cli.settings import Settings, SettingsError
 from cli.wiring.chain_side import ChainSide
+from cli.wiring.ledger_side import LedgerSide
 from cli.wiring.master_key import master_key_of
 from cli.wiring.postgres_stores import PostgresStores
+from cli.wiring.reading_side import ReadingSide
+from cli.wiring.store_side import StoreSide
 from cli.wiring.workers.anchoring import AnchorerPart
 from cli.wiring.workers.worker import Part, Worker
 from domain.anchor_book import ORIGIN_SUFFIX
+from domain.errors import LedgerReadOnly
 from projections.anchor_projector import AnchorProjector
 from projections.projector import Projector
 from storage.folder import DataFolder
@@ -36,6 +40,7 @@ async def run_part(settings: Settings, name: str) -> int:
         "projector": ProjectorPart,
         "anchor-projector": AnchorProjectorPart,
         "anchorer": AnchorerPart,
+        "stores": StoresPart,
     }
     part: Part = kinds[name](settings, stores, worker)
     return await worker.run(part)
@@ -191,10 +196,74 @@ class AnchorProjectorPart(ProjectorPart):
         return projector, "anchors", origin_of(self._stores) + ORIGIN_SUFFIX
 
 
+class StoresPart:
+    """What is done about stores' messages and purchases: it follows the entries and writes to the ledger, too."""
+
+    def __init__(self, settings: Settings, stores: PostgresStores, worker: Worker) -> None:
+        if not settings.has_stores:
+            raise SettingsError("no store is set up: set DAICHO_APPLE_BUNDLE_ID or DAICHO_GOOGLE_PACKAGE")
+        self._settings, self._stores, self._worker = settings, stores, worker
+        self._key_file = master_key_of(settings, DataFolder(settings.data_dir))
+        self._chain = ChainSide(settings, DataFolder(settings.data_dir), stores, self._key_file, begins=False)
+        self._ledger: LedgerSide | None = None
+        self._reading: ReadingSide | None = None
+        self._side: StoreSide | None = None
+        self._host: KafkaHost | None = None
+        self._wakeups: Wakeups | None = None
+        self._opening: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin, with a ledger that takes commands once nobody is known to know more than its store."""
+        await self._chain.start()
+        origin = self._chain.description.origin
+        reading, side = await asyncio.to_thread(self._build)
+        await reading.start()
+        self._host = host_for(self._settings, side.intake, "entries", origin)
+        self._wakeups = Wakeups(self._worker.database, {"work": lambda _: side.wake()})
+        await self._host.start()
+        await asyncio.to_thread(self._wakeups.start)
+        self._opening = asyncio.create_task(self._open(reading, side), name="open ledger")
+
+    async def stop(self) -> None:
+        """Finish the work in hand, close everything."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+        if self._wakeups is not None:
+            await asyncio.to_thread(self._wakeups.stop)
+        if self._side is not None:
+            await self._side.stop()
+        if self._host is not None:
+            await self._host.stop()
+        if self._side is not None:
+            self._side.close()
+        if self._reading is not None:
+            await self._reading.stop()
+        if self._ledger is not None:
+            self._ledger.close()
+        await self._chain.stop()
+
+    def status(self) -> Sequence[ProcessorStatus]:
+        """The intake, a row for each kind of work, and the billing system."""
+        rows = self._host.status() if self._host is not None else []
+        return [*rows, *self._side.status()] if self._side is not None else rows
+
+    def _build(self) -> tuple[ReadingSide, StoreSide]:
+        settings, stores, chain = self._settings, self._stores, self._chain
+        self._ledger = LedgerSide(settings, stores, chain.description, chain.client, self._key_file)
+        self._ledger.writer.refusal = LedgerReadOnly("the worker is starting", source="start")
+        self._reading = ReadingSide(settings, stores, chain, self._ledger)
+        self._side = StoreSide(settings, stores, self._ledger)
+        return self._reading, self._side
+
+    @staticmethod
+    async def _open(reading: ReadingSide, side: StoreSide) -> None:
+        if await reading.open_ledger():
+            await side.start()
+
+
 def origin_of(stores: PostgresStores) -> str:
     """The book's origin, by its vault. Raises SettingsError before `daicho init`; blocking."""
-    from cli.settings import SettingsError
-
     vault = stores.vault()
     try:
         found = vault.identity()
