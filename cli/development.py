@@ -31,7 +31,7 @@ class NotStarted(Exception):
 
 
 KEY_ID: Final = "development"
-SCOPES: Final = ("operator", "trade:write", "trade:read", "wallet:write", "audit:read", "anchor:now")
+SCOPES: Final = ("operator", "trade:write", "trade:read", "wallet:write", "purchase:write", "audit:read", "anchor:now")
 
 
 def prepare_secrets(folder: DataFolder) -> None:
