@@ -7,6 +7,7 @@ be: it waits the settle time, asks, takes the right to post, posts, reports; and
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -238,3 +239,22 @@ class PurchaseWalk(RuleBasedStateMachine):
 
 PurchaseWalk.TestCase.settings = settings(max_examples=300, stateful_step_count=80, deadline=None)
 TestPurchaseWalk = PurchaseWalk.TestCase
+
+
+@pytest.mark.parametrize("fate", ["unheard", "late"])
+@pytest.mark.parametrize("how", ["over", "refused", "given up", "activated"])
+def test_what_is_turned_back_while_nobody_knows_of_a_contract_leaves_none(fate: str, how: str) -> None:
+    """The moments that a walk might miss, one by one."""
+    walk = PurchaseWalk()
+    walk.begin(Origin.CLIENT, USERS[0])
+    walk.all_goes_well(2)
+    walk.turned_back_after_a_post(fate, how)
+    assert walk.purchase.state is Step.COMPENSATED
+    walk.nothing_is_left_behind()
+    walk.told(Origin.NOTIFICATION, None, 1)
+    walk.all_goes_well(6)
+    assert (walk.purchase.state, walk.purchase.round) == (Step.DONE, 2)
+    for holds in (walk.a_line_has_one_contract, walk.what_is_done_is_bound_and_has_a_contract):
+        holds()
+    walk.a_replay_is_what_was_lived()
+    walk.billing_is_asked_before_every_request_but_the_first()
