@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml verifier/pyproject.toml | cksum | cut -d' ' -f1)
 DEV_STAMP := $(VENV)/.installed-dev-$(shell cat requirements-dev.lock pyproject.toml verifier/pyproject.toml | cksum | cut -d' ' -f1)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
-SOURCES := domain storage stores merkle chain streams projections api cli contracts benchmarks tests verifier
+SOURCES := domain storage stores merkle chain streams projections api cli contracts simulator benchmarks tests verifier
 
 # what decides and what proves is covered branch by branch
 COVERAGE := --cov=domain --cov=merkle --cov=stores --cov=verifier/daicho_verify --cov-branch --cov-fail-under=100 \
@@ -28,7 +28,7 @@ test: $(DEV_STAMP) lint  ## run every check and every test
 lint: $(DEV_STAMP)  ## style, types and import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy domain storage stores merkle chain streams projections api cli contracts verifier/daicho_verify
+	$(BIN)/mypy domain storage stores merkle chain streams projections api cli contracts simulator verifier/daicho_verify
 	PYTHONPATH=.:verifier $(BIN)/lint-imports
 
 format: $(DEV_STAMP)  ## rewrite the code in the house format

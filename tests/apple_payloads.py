@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.store_ca import Issued, StoreCa
+from simulator.authority import Issued, StoreCa
 
 BUNDLE = "com.example.daily"
 APP_ID = 1_234_567

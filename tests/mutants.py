@@ -115,6 +115,34 @@ MUTANTS = (
         "",
         "tests/integration/test_relay.py::test_a_topic_ahead_of_its_store_stops_the_relay",
     ),
+    Mutant(
+        "the question before another contract is requested",
+        "domain/purchase.py",
+        "        if self.asked_before and not asked:\n",
+        "        if False:\n",
+        "tests/unit/test_purchase.py::test_nobody_posts_again_without_asking",
+    ),
+    Mutant(
+        "the memory of contracts of earlier rounds",
+        "domain/purchase.py",
+        "return bool(self.rounds_at_billing)",
+        "return self.attempt > 0",
+        "tests/unit/test_purchase.py::test_a_reopened_purchase_asks_before_it_posts",
+    ),
+    Mutant(
+        "the way back through the billing system",
+        "domain/purchase_table.py",
+        "    Step.START: Step.CANCEL_CONTRACT,\n",
+        "    Step.START: Step.UNBIND,\n",
+        "tests/unit/test_purchase_walks.py::test_what_is_turned_back_while_nobody_knows_of_a_contract_leaves_none",
+    ),
+    Mutant(
+        "the second person",
+        "domain/case.py",
+        "        if by == self.proposed_by:\n",
+        "        if False:\n",
+        "tests/unit/test_case.py::test_what_one_proposes_another_approves",
+    ),
 )
 
 

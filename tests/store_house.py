@@ -21,6 +21,7 @@ from domain.errors import StorageUnavailable
 from domain.ids import subscription_id
 from domain.store_notification import Store
 from domain.subscription import Subscription
+from simulator.authority import OcspResponder, StoreCa
 from storage.due_work import DueWork
 from storage.parcels import SqliteParcels
 from storage.quarantine import Quarantine
@@ -47,7 +48,7 @@ from tests.api_support import ORIGIN, House
 from tests.apple_payloads import APP_ID, BUNDLE, transaction, whole
 from tests.google_pushes import KeyServer, envelope, key_server
 from tests.http_stub import Stub
-from tests.store_ca import OcspResponder, StoreCa, ocsp_responder
+from tests.ocsp_server import ocsp_responder
 from tests.vault_support import Folder
 
 COMPANY = "daily"

@@ -199,7 +199,7 @@ def test_a_notification_after_the_client_changes_nothing(at: StoreHouse, billing
 
 @pytest.mark.parametrize("what", ["garbage", "stranger", "other app", "alg none", "not a subscription"])
 def test_a_transaction_that_is_not_genuine_is_refused_and_nothing_is_written(at: StoreHouse, what: str) -> None:
-    from tests.store_ca import StoreCa, jws
+    from simulator.authority import StoreCa, jws
 
     text = {
         "garbage": lambda: "a.b.c",

@@ -11,12 +11,12 @@ import pytest
 
 from domain.errors import LedgerReadOnly, StorageUnavailable
 from domain.ids import message_id, payload_owner
+from simulator.authority import StoreCa
 from stores.parcel_format import read_headers, read_proof, unpack_google
 from tests import google_pushes
 from tests.apple_payloads import LINE, notification, renewal, transaction, whole
 from tests.apple_payloads import body as apple_body
 from tests.google_pushes import envelope
-from tests.store_ca import StoreCa
 from tests.store_house import APPLE, GOOGLE, StoreHouse, store_house
 
 UUID_OF = "002e14d5-51f5-4503-b5a8-c3a1af68eb20"

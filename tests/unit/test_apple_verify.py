@@ -11,10 +11,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from domain.store_notification import StoreEnvironment
+from simulator.authority import OcspResponder, StoreCa, base64url, jws
 from stores.apple.verify import MAX_AHEAD_SECONDS, AppleApp, AppleMessage, AppleSettingsError, AppleVerifier, chain_of
 from stores.verdict import Verdict
 from tests.apple_payloads import APP_ID, BUNDLE, DAY_MS, body, notification, renewal, transaction, whole
-from tests.store_ca import OcspResponder, StoreCa, base64url, jws, ocsp_responder
+from tests.ocsp_server import ocsp_responder
 
 NOW = int(time.time() * 1000)
 APP = AppleApp(BUNDLE, APP_ID)

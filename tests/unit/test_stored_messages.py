@@ -5,6 +5,7 @@ import time
 import pytest
 
 from domain.store_notification import Store
+from simulator.authority import StoreCa
 from stores.apple.verify import AppleApp, AppleVerifier
 from stores.intake import AppleIntake, GoogleIntake, Judged
 from stores.parcel_format import (
@@ -22,7 +23,6 @@ from stores.receive import arrived
 from stores.verdict import MessageRefused, Verdict
 from tests.apple_payloads import APP_ID, BUNDLE, whole
 from tests.google_pushes import APP, envelope, notification
-from tests.store_ca import StoreCa
 
 SECRET = "Bearer eyJhbGciOiJSUzI1NiJ9.secret"
 

@@ -7,8 +7,7 @@ revoked, over HTTP, signed by the certificate's issuer.
 import base64
 import datetime as dt
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +17,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
-
-from tests.http_stub import Answer, serving
 
 LEAF_OID = x509.ObjectIdentifier("1.2.840.113635.100.6.11.1")
 INTERMEDIATE_OID = x509.ObjectIdentifier("1.2.840.113635.100.6.2.1")
@@ -162,12 +159,3 @@ class OcspResponder:
         )  # fmt: skip
         signed = builder.responder_id(ocsp.OCSPResponderEncoding.HASH, issuer.certificate)
         return signed.sign(issuer.key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
-
-
-@contextmanager
-def ocsp_responder() -> Iterator[OcspResponder]:
-    """A responder on loopback, until the end of the block."""
-    responder = OcspResponder()
-    with serving(lambda asked: Answer(responder.answer(asked.body))) as stub:
-        responder.url = f"{stub.url}/"
-        yield responder
