@@ -41,6 +41,9 @@ class StoreSettings(BaseSettings):
     google_key_file: Path | None = Field(None, description="service account key (JSON) for the Google Play API")
     google_api_url: AnyHttpUrl | None = Field(None, description="Google Play API (default: Google's)")
 
+    apple_history_seconds: Seconds = Field(3_600.0, description="how often Apple's history is read for what never came")
+    google_voided_seconds: Seconds = Field(21_600.0, description="how often Google is asked what was voided")
+
     billing_url: AnyHttpUrl | None = Field(None, description="the existing billing system (default: none)")
     billing_token: SecretStr | None = Field(None, description="bearer token for it")
     billing_token_file: Path | None = Field(None, description="file with that token")

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from domain.ids import message_id
 from domain.store_notification import Store, StoreEnvironment
 from stores.apple.kinds import is_known as apple_knows
 from stores.apple.translate import translate
-from stores.apple.verify import AppleMessage, AppleVerifier, signed_content
+from stores.apple.verify import AppleMessage, AppleVerifier, already_judged, signed_content
 from stores.fields import text_of, token_of
 from stores.google.announce import announce
 from stores.google.announce import is_known as google_knows
@@ -87,6 +88,16 @@ class AppleIntake:
     def judge(self, headers: Mapping[bytes, bytes], body: bytes) -> Judged:  # noqa: ARG002 Apple signs bodies alone
         """All that needs nobody else."""
         return self._judged(body, self._verifier.judge(body))
+
+    @staticmethod
+    def name_of(body: bytes) -> str | None:
+        """The aggregate id that a message would have, not verified; None for one without an id."""
+        try:
+            message = already_judged(body)
+        except MessageRefused:
+            return None
+        id_ = text_of(message.payload or {}, "notificationUUID")
+        return None if id_ is None else message_id(Store.APPLE, message.environment or "", id_)
 
     def confirm(self, judged: Judged, body: bytes) -> Judged:
         """Whether Apple has revoked a certificate."""

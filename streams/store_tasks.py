@@ -24,6 +24,7 @@ FOLLOW: Final = "follow"
 PURCHASE: Final = "purchase"
 PEOPLE: Final = "people"
 DECIDE: Final = "decide"
+IN_ORDER: Final = frozenset({OBSERVE, FETCH})
 JUDGE_AFTER_SECONDS: Final = 60.0
 _MARK: Final = re.compile(rb'"type":"(?:Notification|Subscription|Charge|Identity|Purchase|Case)')
 """Stands in every entry that may ask for work; the others are passed over without being decoded."""
@@ -43,8 +44,13 @@ class Task(NamedTuple):
         return cls(**json.loads(payload))
 
     def work(self, kind: str, due_at: float) -> Work:
-        """Work of a kind about this message; there is one of a kind for one payload."""
-        return Work(kind, f"{kind}:{self.payload}", json.dumps(self._asdict()), due_at, self.owner)
+        """Work of a kind about this message; there is one of a kind for one payload.
+
+        What stores say of one line is observed in order, and so are questions about it; what is due some day waits for
+        nobody and holds up nobody.
+        """
+        sequence = f"{kind}:{self.owner}" if kind in IN_ORDER else ""
+        return Work(kind, f"{kind}:{self.payload}", json.dumps(self._asdict()), due_at, sequence)
 
 
 class About(NamedTuple):

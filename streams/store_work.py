@@ -20,7 +20,7 @@ from domain.orders import Answer
 from domain.store_commands import JudgeNotification, ObserveSubscription, SupersedeSubscription
 from domain.store_notification import Store, StoreNotification
 from domain.subscription_history import about_this_line
-from storage.due_work import DueWorkStore, Lease
+from storage.due_work import DueWorkStore, Lease, Work
 from stores.apple.verify import AppleVerifier
 from stores.errors import PurchaseGone, StoreAway, StoreError
 from stores.parcel_format import FetchedFromStore
@@ -97,10 +97,12 @@ class ObserveWork:
         work: DueWorkStore,
         *,
         then: Callable[[Task, Said], Sequence[tuple[str, Command]]] = lambda _task, _said: (),
+        later: Callable[[Task, Said], Sequence[Work]] = lambda _task, _said: (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.on_fetch: list[Callable[[], None]] = []
         self._bridge, self._messages, self._work, self._then, self._clock = bridge, messages, work, then, clock
+        self._later = later
 
     def run(self, leases: Sequence[Lease], hold: Callable[[], None]) -> Done:
         """Observe all of them in one go; each stands for itself."""
@@ -118,22 +120,23 @@ class ObserveWork:
                 failed.append(Failure(lease, one_line(error)))
         hold()
         answers = iter(self._bridge.execute([command for *_, commands in read for command in commands]))
-        fetches: list[Task] = []
+        fetches: list[Work] = []
         for lease, task, said, commands in read:
             troubles = [trouble for _, command in commands if (trouble := _trouble(command, next(answers)))]
             if troubles:
                 failed.append(Failure(lease, one_line(troubles[0])))
                 continue
             done.append(lease)
+            fetches += self._later(task, said)
             if said.notification.needs_fetch and said.token is not None:
-                fetches.append(task)
+                fetches.append(task.work(FETCH, self._clock()))
         self._put(fetches)
         return Done(done=done, failed=failed)
 
-    def _put(self, fetches: Sequence[Task]) -> None:
+    def _put(self, fetches: Sequence[Work]) -> None:
         """What the store is to be asked. A crash before this observes all of it again, which changes nothing then."""
         if fetches:
-            self._work.put(*(task.work(FETCH, self._clock()) for task in fetches))
+            self._work.put(*fetches)
             for notify in self.on_fetch:
                 notify()
 

@@ -1,6 +1,7 @@
 """What is done about stores' messages and purchases, wired: the intake of work, and the executors that do it."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -10,11 +11,13 @@ from cli.settings import Settings, SettingsError
 from cli.wiring.ledger_side import LedgerSide
 from cli.wiring.store_intake import Payloads, apple_verifier, google_app, receiver_of
 from cli.wiring.stores import Stores
+from stores.apple.client import PRODUCTION_URL, SANDBOX_URL, AppleClient
 from stores.billing import BillingClient
 from stores.breaker import GuardedBilling
 from stores.google.access import AccessToken
 from stores.google.client import BASE_URL, PlayClient
 from stores.google.push import GoogleSettingsError
+from stores.intake import AppleIntake
 from stores.reading import Reader
 from streams.billing_steps import BillingSteps, NoBilling
 from streams.executors import Executor
@@ -24,6 +27,18 @@ from streams.people_work import DecideWork, PeopleWork
 from streams.purchase_follow import FollowWork
 from streams.purchase_steps import PurchaseSteps
 from streams.purchase_work import PurchaseWork
+from streams.reconcilers import (
+    ACKNOWLEDGE,
+    APPLE_HISTORY,
+    SWEEP,
+    VOIDED,
+    AcknowledgeWork,
+    AppleHistoryWork,
+    Sweeps,
+    SweepWork,
+    VoidedWork,
+    recurring,
+)
 from streams.store_identities import Identities
 from streams.store_intake import StoreIntake
 from streams.store_tasks import DECIDE, FETCH, FOLLOW, JUDGE, OBSERVE, PEOPLE, PURCHASE
@@ -51,7 +66,7 @@ class StoreSide:
         self.billing = billing_client(settings)
         messages = Messages(self._parcels, Payloads(ledger.payload_keys), Reader(google_app(settings)))
         identities = Identities(lambda user: ledger.subjects.reveal(user) is not None)
-        observe = ObserveWork(self.bridge, messages, self.work, then=identities.commands)
+        observe = ObserveWork(self.bridge, messages, self.work, then=identities.commands, later=Sweeps().works)
         follow = FollowWork(self.bridge, self.work)
         at_billing = BillingSteps(
             self.bridge,
@@ -60,8 +75,10 @@ class StoreSide:
             settings.billing_plans,
             settings.billing_settle_seconds,
         )
-        steps = PurchaseSteps(self.bridge, messages, at_billing, self.play, observed=observe.now)
+        self.apple = apple_client(settings)
+        steps = PurchaseSteps(self.bridge, messages, at_billing, self.play, self.apple, observed=observe.now)
         verifier = apple_verifier(settings, online=settings.apple_revocation == "online", max_age_seconds=None)
+        sweep = SweepWork(self.bridge, messages, self.work)
         self.executors = [
             self._executor(OBSERVE, observe, OBSERVED_AT_ONCE),
             self._executor(FETCH, FetchWork(self.bridge, messages, self.play), FETCHED_AT_ONCE),
@@ -73,17 +90,42 @@ class StoreSide:
             ),
             self._executor(PEOPLE, PeopleWork(self.bridge), FETCHED_AT_ONCE),
             self._executor(DECIDE, DecideWork(self.bridge), FETCHED_AT_ONCE),
+            self._executor(SWEEP, sweep, OBSERVED_AT_ONCE),
+            *self._reconcilers(settings, messages),
         ]
+        sweep.on_fetch.append(self.wake)
         self.intake.on_due.append(self.wake)
         observe.on_fetch.append(self.wake)
         follow.on_purchase.append(self.wake)
 
+    def _reconcilers(self, settings: Settings, messages: Messages) -> list[Executor]:
+        """Those whose store's API is set up."""
+        made: list[Executor] = []
+        offline = apple_verifier(settings, online=False, max_age_seconds=None)
+        if self.apple is not None and offline is not None:
+            history = AppleHistoryWork(
+                self.bridge, self.apple, AppleIntake(offline), every_seconds=settings.apple_history_seconds
+            )
+            made.append(self._executor(APPLE_HISTORY, history, 1, max_attempts=None))
+        if self.play is not None:
+            voided = VoidedWork(self.bridge, self.play, self.work, every_seconds=settings.google_voided_seconds)
+            acknowledge = AcknowledgeWork(self.bridge, messages, self.play)
+            made.append(self._executor(VOIDED, voided, 1, max_attempts=None))
+            made.append(self._executor(ACKNOWLEDGE, acknowledge, FETCHED_AT_ONCE, max_attempts=None))
+        return made
+
     async def start(self) -> None:
         """Begin to do what is due. What an earlier process held is taken over at once: there is only one at a time."""
         self.bridge.loop = asyncio.get_running_loop()
-        await asyncio.to_thread(lambda: [self.work.release(kind) for kind in {each.kind for each in self.executors}])
+        await asyncio.to_thread(self._prepare)
         for executor in self.executors:
             await executor.start()
+
+    def _prepare(self) -> None:
+        kinds = {executor.kind for executor in self.executors}
+        for kind in kinds:
+            self.work.release(kind)
+        self.work.put(*(recurring(kind, time.time()) for kind in kinds & {APPLE_HISTORY, VOIDED}))
 
     async def stop(self) -> None:
         """Finish the work in hand."""
@@ -116,6 +158,26 @@ class StoreSide:
 
     def _executor(self, kind: str, work: Any, at_once: int, max_attempts: int | None = MAX_ATTEMPTS) -> Executor:
         return Executor(self.work, kind, work, max_leases=at_once, max_attempts=max_attempts, sole=False)
+
+
+def apple_client(settings: Settings) -> AppleClient | None:
+    """The App Store Server API, None where no key for it is set up. Raises SettingsError."""
+    if not settings.apple_bundle_id or settings.apple_key_file is None:
+        return None
+    if not settings.apple_key_id or not settings.apple_issuer_id:
+        raise SettingsError("DAICHO_APPLE_KEY_FILE needs DAICHO_APPLE_KEY_ID and DAICHO_APPLE_ISSUER_ID")
+    if settings.apple_api_url is not None:
+        url = str(settings.apple_api_url)
+    else:
+        url = PRODUCTION_URL if settings.apple_environments[0] == "production" else SANDBOX_URL
+    http = httpx.Client(timeout=STORE_SECONDS)
+    try:
+        key = settings.apple_key_file.read_bytes()
+        return AppleClient(
+            http, key, settings.apple_key_id, settings.apple_issuer_id, settings.apple_bundle_id, base_url=url
+        )
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"DAICHO_APPLE_KEY_FILE: {type(error).__name__}: {settings.apple_key_file}") from None
 
 
 def play_client(settings: Settings) -> PlayClient | None:
