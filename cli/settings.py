@@ -1,6 +1,7 @@
 """Every setting, checked at start. The only place that reads the environment (prefix `DAICHO_`, docs/operations.md)."""
 
 import os
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -146,6 +147,11 @@ class Settings(StoreSettings):
     def issuer(self) -> str:
         """The issuer that tokens must name."""
         return self.jwt_issuer or "urn:daicho:development"
+
+
+def child_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a service that this process starts, with further settings."""
+    return {**os.environ, **more}
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,8 @@ def simulate_store(
     scenario: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     account: str | None = None,
     list_scenarios: Annotated[bool, Parameter(name="--list", negative=())] = False,
+    loss_test: int | None = None,
+    seed: int = 1,
 ) -> int:
     """Play the App Store, Google Play and a billing system on this machine, until Ctrl-C.
 
@@ -45,21 +48,36 @@ def simulate_store(
         The account token that purchases carry.
     list_scenarios
         Show the scenarios and end.
+    loss_test
+        Instead: send so many notifications to a service of its own, which is killed and whose files refuse at random,
+        and count what was lost.
+    seed
+        Of the loss test: which faults strike.
     """
-    from rich.console import Console
+    from simulator.scenarios import SCENARIOS
 
-    from simulator.scenarios import SCENARIOS, play
-    from simulator.world import World
-
-    screen = Console()
+    if loss_test is not None:
+        return run_loss_test(loss_test, seed, folder)
     if list_scenarios:
-        for name, steps in SCENARIOS.items():
-            screen.print(f"[bold]{name}[/bold]: bought, {', '.join(step.verb for step in steps)}")
-        return 0
+        return show_scenarios()
     unknown = [name for name in scenario if name not in SCENARIOS]
     if unknown:
         raise SettingsError(f"no scenario {unknown[0]!r}; there are {', '.join(SCENARIOS)}")
-    files = folder or Path(mkdtemp(prefix="daicho-stores-"))
+    serve_stores(folder or Path(mkdtemp(prefix="daicho-stores-")), port, company, notify, speed, scenario, account)
+    return 0
+
+
+def serve_stores(
+    files: Path, port: int, company: str, notify: str | None, speed: float, scenario: tuple[str, ...],
+    account: str | None,
+) -> None:  # fmt: skip
+    """Say where everything is, let the scenarios happen, serve until Ctrl-C."""
+    from rich.console import Console
+
+    from simulator.scenarios import play
+    from simulator.world import World
+
+    screen = Console()
     files.mkdir(mode=0o700, parents=True, exist_ok=True)
     with World(speed=speed).running(port=port) as world:
         settings = {**world.settings(company), **write_files(world, files)}
@@ -75,11 +93,45 @@ def simulate_store(
             for store in (world.apple, world.google):
                 lines = play(name, store, account)
                 screen.print(f"{name} at {type(store).__name__}: {len(lines[-1].charges)} charges")
-        try:
+        with suppress(KeyboardInterrupt):
             while True:
                 time.sleep(3_600)
-        except KeyboardInterrupt:
-            return 0
+
+
+def show_scenarios() -> int:
+    """What may be played. The exit code."""
+    from rich.console import Console
+
+    from simulator.scenarios import SCENARIOS
+
+    screen = Console()
+    for name, steps in SCENARIOS.items():
+        screen.print(f"[bold]{name}[/bold]: bought, {', '.join(step.verb for step in steps)}")
+    return 0
+
+
+def run_loss_test(count: int, seed: int, folder: Path | None) -> int:
+    """Send, disturb, count. The exit code: 0 when nothing was lost, 1 otherwise."""
+    from cli.screen import console
+    from cli.settings import load_settings
+    from cli.simulating.loss import LossTest
+
+    if count < 20:  # noqa: PLR2004 a line of each store
+        raise SettingsError("--loss-test takes 20 notifications or more")
+    files = folder or Path(mkdtemp(prefix="daicho-loss-"))
+    settings = load_settings(data_dir=files / "data", log_level="warning")
+    began = time.monotonic()
+    with console.status("sending"):
+        found, faults = LossTest(settings, files, count, seed=seed, say=lambda fault: console.print(f"  {fault}")).run()
+    console.print(f"[bold]{found.sent} notifications, {len(faults)} faults, {time.monotonic() - began:.0f} s[/]")
+    console.print(
+        f"accepted at the first try {found.first_try}, retried {found.retried}, found by asking {found.by_reconciler}, "
+        f"lost {len(found.lost)}, altered {len(found.altered)}, recorded twice {len(found.doubled)}, "
+        f"lines that stand wrongly {len(found.wrong_state)}, contracts made twice {len(found.wrong_contracts)}"
+    )
+    for line in (*found.lost[:5], *found.altered[:5], *found.doubled[:5], *found.wrong_state[:5]):
+        console.print(f"  {line}", markup=False)
+    return 0 if found.clean else 1
 
 
 def write_files(world: "World", folder: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,7 +15,7 @@ from cli.demo.cast import clerk_of
 from cli.demo.replicas import Replicas
 from cli.development import SCOPES, make_token
 from cli.importing.importer import problem_text
-from cli.settings import Settings
+from cli.settings import Settings, child_environment
 from storage.folder import DataFolder
 
 READY_SECONDS: Final = 60.0
@@ -28,10 +28,15 @@ class DemoFailed(Exception):
 
 
 class RunningService:
-    """`daicho serve` on a data folder: `start` it inside a `with`, at whose end it is stopped."""
+    """`daicho serve` on a data folder: `start` it inside a `with`, at whose end it is stopped.
 
-    def __init__(self, settings: Settings, log_file: Path) -> None:
-        self._settings = settings
+    `more`: settings beyond those on its command line, by their names in the environment. `keep_log`: add to the file.
+    """
+
+    def __init__(
+        self, settings: Settings, log_file: Path, more: Mapping[str, str] | None = None, *, keep_log: bool = False
+    ) -> None:
+        self._settings, self._more, self._keep_log = settings, dict(more or {}), keep_log
         self._log_file = log_file
         self.port = free_port(settings.host, settings.port)
         self.url = f"http://{settings.host}:{self.port}"
@@ -49,8 +54,9 @@ class RunningService:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "cli.main", "serve", "--data", str(self._settings.data_dir)]
         command += ["--port", str(self.port), "--log-level", self._settings.log_level]
-        with self._log_file.open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        with self._log_file.open("ab" if self._keep_log else "wb") as log:
+            environment = child_environment(self._more)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         self._wait(until or is_ready)
 
     def wait_ready(self) -> None:
@@ -72,6 +78,13 @@ class RunningService:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def kill(self) -> None:
+        """End the service at once, as a power cut does."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
 
     def stop(self) -> None:
         """End the service in order."""
