@@ -31,6 +31,7 @@ COMMANDS = {
     "topics": "cli.commands.topics:app",
     "deadletters": "cli.commands.deadletters:app",
     "rebuild": "cli.commands.rebuild:rebuild",
+    "archive": "cli.commands.archive:app",
     "simulate-store": "cli.commands.simulate_store:simulate_store",
 }
 

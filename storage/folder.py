@@ -53,6 +53,11 @@ class DataFolder:
         return self.path / "vault.db"
 
     @property
+    def archive(self) -> Path:
+        """Folder of the segments that stores' messages are archived in."""
+        return self.path / "archive"
+
+    @property
     def spool(self) -> Path:
         """Folder of stores' messages that the database could not take."""
         return self.path / "spool"

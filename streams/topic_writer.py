@@ -18,6 +18,7 @@ from streams.faults import one_line
 from streams.topic_record import Wire
 
 BATCH_BYTES: Final = 524_288  # below every topic's max.message.bytes; the largest entry with its headers fits
+MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024  # the largest message of a store's, sealed, and what is around it
 MAX_IN_FLIGHT_RECORDS: Final = 2_000
 # One batch on its way and one being filled: with a third in the queue every `send` would wake the producer's thread.
 MAX_IN_FLIGHT_BYTES: Final = 2 * BATCH_BYTES + BATCH_BYTES // 4
@@ -64,6 +65,7 @@ class TopicWriter:
             acks="all",
             linger_ms=LINGER_MS,
             batch_size=BATCH_BYTES,
+            max_request_size=MAX_REQUEST_BYTES,
             # When this runs out for a batch that was sent once, the producer never completes anything any more.
             delivery_timeout_ms=float("inf"),
             request_timeout_ms=REQUEST_TIMEOUT_MS,

@@ -26,7 +26,7 @@ HAND_IN_EVERY: Final = 10
 QUIET_SHARE: Final = 0.01
 MOST_PENDING: Final = 48
 DRAIN_SECONDS: Final = 300.0
-PAUSES: Final = (2.0, 6.0)
+PAUSES: Final = (0.5, 3.0)
 Store = AppleStore | GooglePlay
 
 
@@ -126,8 +126,11 @@ class LossTest:
     def _disturb(self) -> None:
         """One fault after the other, as long as something is sent."""
         kinds = [self._kill, self._lock_ledger, self._lock_vault, self._apis_away, self._billing_away]
+        waiting: list[Callable[[], None]] = []
         while self._pause(self._random.uniform(*PAUSES)):
-            fault = self._random.choice(kinds)
+            if not waiting:  # each of them comes, in another order each time
+                waiting = self._random.sample(kinds, len(kinds))
+            fault = waiting.pop()
             self._faults.append(fault.__name__.strip("_").replace("_", " "))
             self._say(self._faults[-1])
             fault()

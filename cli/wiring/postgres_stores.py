@@ -51,6 +51,10 @@ class PostgresStores:
         """The inbox, to read."""
         return PostgresParcels(self.database)
 
+    def archive(self) -> Any:
+        """The archive is a topic: the relay writes it."""
+        raise NotImplementedError
+
     def store_work(self) -> PostgresDueWork:
         """Due work about stores' messages and purchases: the same table, other kinds."""
         return PostgresDueWork(self.database)

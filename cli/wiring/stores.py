@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from cli.settings import Settings
 from projections.store import ReadStore
 from storage.anchor_recorder import ANCHOR_TABLE
+from storage.archive import SegmentArchive
 from storage.due_work import DueWork
 from storage.entry_log import SqliteEntryLog
 from storage.folder import DataFolder
@@ -47,6 +48,10 @@ class Stores(Protocol):
 
     def parcels(self) -> Any:
         """The inbox, to read."""
+        ...
+
+    def archive(self) -> Any:
+        """The archive of stores' messages, to write; where it is a topic, the relay writes it."""
         ...
 
     def store_work(self) -> Any:
@@ -107,6 +112,10 @@ class SqliteStores:
     def parcels(self) -> SqliteParcels:
         """The inbox, to read."""
         return SqliteParcels(self._folder.ledger)
+
+    def archive(self) -> SegmentArchive:
+        """The archive of stores' messages, to write."""
+        return SegmentArchive(self._folder.archive)
 
     def store_work(self) -> DueWork:
         """Due work about stores' messages and purchases, beside the ledger's entries."""

@@ -18,10 +18,11 @@ from projections.waiting import PositionBoard
 from storage.sqlite_recorder import LedgerRecorder
 from streams.anchor_work import AnchorWork, PublishedHeads
 from streams.anchorer import ANCHOR_WORK, Anchorer, PublishedLog
+from streams.archiver import Archiver
 from streams.executors import Executor
 from streams.fork_guard import ForkGuard
 from streams.lane_reports import LaneIdentity
-from streams.local import LocalHost
+from streams.local import LocalHost, ProcessorStatus
 from streams.publisher import Publisher
 from streams.sequencer import Sequencer
 
@@ -59,6 +60,8 @@ class StreamsSide:
         self.executor = Executor(self._work, ANCHOR_WORK, self.work)
         self.guard = ForkGuard(ledger.entries, self.view, self.log_store, self.book, self._contract_head)
         self.stores = StoreSide(settings, stores, ledger) if settings.has_stores else None
+        self._inbox = stores.parcels()
+        self.archiver = Archiver(self._inbox, stores.archive) if settings.has_stores else None
         self.host = LocalHost()
         self._own_chains = settings.own_chains
         self._connect()
@@ -78,6 +81,8 @@ class StreamsSide:
         anchors = host.source(self._anchor_entries)
         host.add(anchors, AnchorProjector(self.read_store, self._own_chains))
         ledger.writer.on_commit.append(source.wake)
+        if self.archiver is not None:
+            ledger.writer.on_commit.append(self.archiver.wake)
         self.board.on_wait = source.hurry
         self.publisher.on_published.append(published.wake)
         self.anchorer.on_due.append(self.executor.wake)
@@ -93,6 +98,8 @@ class StreamsSide:
         """Start to follow. The ledger stays read-only until `open_ledger`."""
         await self.host.start()
         await self.publisher.start()
+        if self.archiver is not None:
+            await self.archiver.start()
 
     async def open_ledger(self) -> bool:
         """Compare the store with what was signed and anchored; True when the ledger takes commands.
@@ -115,6 +122,9 @@ class StreamsSide:
         await self.executor.stop()
         await self.host.stop()
         await self.publisher.stop()
+        if self.archiver is not None:
+            await self.archiver.stop()
+        self._inbox.close()
         if self.stores is not None:
             self.stores.close()
         self._lane_store.close()
@@ -134,7 +144,7 @@ class StreamsSide:
         """Every processor, the publisher and the executor, as the API shows them."""
         rows: list[Mapping[str, Any]] = [
             {"name": s.name, "position": s.position, "lag": s.lag, "state": s.state, "error": s.error}
-            for s in (*self.host.status(), self.publisher.status(), *(self.stores.status() if self.stores else ()))
+            for s in (*self.host.status(), self.publisher.status(), *self._of_stores())
         ]
         status, lane = self.executor.status(), self.lane.status()
         error = status.error or lane.fork or "; ".join(f"{name}: {text}" for name, text in lane.alarms.items())
@@ -143,6 +153,11 @@ class StreamsSide:
             {"name": status.name, "position": lane.final_size, "lag": lag, "state": status.state, "error": error}
         )
         return rows
+
+    def _of_stores(self) -> list[ProcessorStatus]:
+        """The rows of what is done about stores, where any is set up."""
+        rows = [] if self.stores is None else self.stores.status()
+        return rows if self.archiver is None else [self.archiver.status(), *rows]
 
     def _set_refusal(self, refusal: DaichoError | None) -> None:
         self._ledger.writer.refusal = refusal

@@ -19,6 +19,7 @@ from projections.anchor_projector import AnchorProjector
 from projections.projector import Projector
 from storage.folder import DataFolder
 from storage.postgres.wakeups import Wakeups
+from streams.archive_topic import InboxFeed, ParcelRecords
 from streams.kafka.host import KafkaHost
 from streams.local import ProcessorStatus
 from streams.processor import Processor
@@ -66,12 +67,13 @@ class RelayPart:
         """Begin to copy."""
         origin = await asyncio.to_thread(origin_of, self._stores)
         entries, anchors, log = self._stores.entries(), self._stores.anchor_entries(), self._stores.log()
-        work = self._stores.due_work()
-        self._open = [entries, anchors, log, work]
+        work, inbox = self._stores.due_work(), self._stores.parcels()
+        self._open = [entries, anchors, log, work, inbox]
         feeds: list[tuple[str, Any, Any]] = [
             ("entries", EntryRecords(origin), entries),
             ("anchors", EntryRecords(origin + ORIGIN_SUFFIX), anchors),
             ("checkpoints", CheckpointRecords(origin), CheckpointFeed(log)),
+            ("notifications", ParcelRecords(), InboxFeed(inbox)),
         ]
         for suffix, records, feed in feeds:
             name = f"relay-{suffix}"
@@ -87,8 +89,13 @@ class RelayPart:
             )  # fmt: skip
             self._relays.append(relay)
             await relay.start()
-        wake_entries, wake_anchors, wake_checkpoints = (relay.wake for relay in self._relays)
-        channels = {"events": wake_entries, "anchor_events": wake_anchors, "checkpoints": wake_checkpoints}
+        wake_entries, wake_anchors, wake_checkpoints, wake_inbox = (relay.wake for relay in self._relays)
+
+        def wake_both(head: int) -> None:
+            wake_entries(head)
+            wake_inbox(0)  # its numbers are its own
+
+        channels = {"events": wake_both, "anchor_events": wake_anchors, "checkpoints": wake_checkpoints}
         self._wakeups = Wakeups(self._worker.database, channels)
         await asyncio.to_thread(self._wakeups.start)
 
