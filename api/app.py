@@ -21,6 +21,7 @@ from api.operations import Endpoint, Operation, Success
 from api.routes.anchors import Anchors
 from api.routes.balances import Balances
 from api.routes.bulk import Bulk
+from api.routes.cases import Cases
 from api.routes.chain import Chain
 from api.routes.companies import Companies
 from api.routes.entries import Entries
@@ -28,6 +29,7 @@ from api.routes.log import Log
 from api.routes.purchases import Purchases
 from api.routes.service import Service
 from api.routes.stores import StoreNotifications
+from api.routes.support import SupportRoutes
 from api.routes.trade_commands import TradeCommands
 from api.routes.trades import Trades
 from api.routes.typed_data import TypedData
@@ -109,7 +111,8 @@ def table(context: Context) -> list[Operation]:
         TradeCommands(commanding), Bulk(context, commanding), Trades(context), Balances(context),
         Companies(context, commanding), Users(context, commanding), Wallets(context, commanding),
         TypedData(context, commanding), Entries(context), Anchors(context), Log(context), Chain(context),
-        StoreNotifications(context), Purchases(context, commanding), Service(context),
+        StoreNotifications(context), Purchases(context, commanding), SupportRoutes(context, commanding),
+        Cases(context, commanding), Service(context),
     )  # fmt: skip
     return [row for part in parts for row in part.rows()]
 

@@ -29,6 +29,7 @@ WALLET_WRITE: Final = "wallet:write"
 AUDIT_READ: Final = "audit:read"
 ANCHOR_NOW: Final = "anchor:now"
 PURCHASE_WRITE: Final = "purchase:write"
+SUPPORT_READ: Final = "support:read"
 SCOPES: Final = {
     OPERATOR: "admit and suspend companies, act for any company's users, read everything",
     TRADE_WRITE: "record, confirm, dispute, settle and reverse the company's trades",
@@ -36,6 +37,7 @@ SCOPES: Final = {
     WALLET_WRITE: "open, rotate, freeze and close the company's wallets",
     AUDIT_READ: "read every entry, its proofs and the log's entry bundles",
     PURCHASE_WRITE: "begin purchases, read purchases and access of the company's users",
+    SUPPORT_READ: "answer customers: read users' lines, their timelines and the raw payloads; every read is logged",
     ANCHOR_NOW: "ask for an anchor at once",
 }
 _OF_COMPANIES: Final = frozenset({TRADE_WRITE, TRADE_READ, WALLET_WRITE, PURCHASE_WRITE})

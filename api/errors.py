@@ -12,6 +12,7 @@ Refusal                         (the domain's)
 ├── BodyTimeout             408 the body came too slowly
 ├── BodyTooLarge            413
 ├── UnsupportedMediaType    415
+├── PayloadErased           410 the payload's key was destroyed for good
 ├── PurchaseNotGenuine      422 what was handed in is no purchase of our app at its store
 ├── LogNotFound             404 no checkpoint, tile or bundle there (yet)
 └── Malformed               422 a body that is not well formed
@@ -74,6 +75,10 @@ class BodyTooLarge(e.Refusal):
 
 class UnsupportedMediaType(e.Refusal):
     """The body is of another media type than the operation takes."""
+
+
+class PayloadErased(e.Refusal):
+    """The payload was erased: its key was destroyed for good."""
 
 
 class PurchaseNotGenuine(e.Refusal):
@@ -164,6 +169,7 @@ RULES: Final[Mapping[type[e.DaichoError], Rule]] = {
     e.CurrencyMismatch: Rule(409),
     e.DigestMismatch: Rule(409),
     e.BulkRejected: Rule(409),
+    PayloadErased: Rule(410),
     e.VersionMismatch: Rule(412),
     BodyTooLarge: Rule(413),
     UnsupportedMediaType: Rule(415),

@@ -65,6 +65,8 @@ _TAGS: Final = {
     "log": "the public log, C2SP tlog-tiles",
     "chain": "the chain, for reading",
     "purchases": "what users buy at app stores",
+    "support": "what customers ask, answered from what stores have said",
+    "cases": "what people decide",
     "stores": "where app stores post their notifications",
     "service": "about the service itself",
 }

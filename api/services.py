@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from api.purchasing import Purchasing
 from api.store_intake import NotificationIntake
+from domain.aggregate import Aggregate
 from domain.commands import ClientBatch
 from domain.entry import Actor
 from domain.orders import Answer, BulkMode, Order, Receipt
@@ -131,6 +132,36 @@ class TypedDataPort(Protocol):
         """What a wallet signs for its own opening or rotation."""
 
 
+class ParcelsPort(Protocol):
+    """`storage.parcels.SqliteParcels`. Blocking, from any thread."""
+
+    def of_payload(self, payload: str) -> Any: ...
+    def owners(self, payloads: Sequence[str]) -> dict[str, str]: ...
+    def of_owner(self, owner: str, start: int, limit: int) -> list[Any]: ...
+
+
+class OpenerPort(Protocol):
+    """Opens payloads. Blocking; raises `stores.receive.OwnerErased`."""
+
+    def open(self, owner: str, sealed: bytes) -> bytes: ...
+
+
+class ReadAuditPort(Protocol):
+    """Where it is written down who has read what. Blocking; durable on return."""
+
+    def record(self, who: str, what: str, about: str) -> None: ...
+
+
+@dataclass(slots=True, kw_only=True)
+class SupportPorts:
+    """What support reads besides the ledger. `load` gives an aggregate as stored."""
+
+    load: Callable[[str], Awaitable[Aggregate | None]]
+    parcels: ParcelsPort
+    opener: OpenerPort
+    audit: ReadAuditPort
+
+
 @dataclass(slots=True, kw_only=True)
 class Services:
     """Everything behind the API. `group_listeners` is the writer's `on_group`: called with (commands, seconds).
@@ -152,5 +183,6 @@ class Services:
     typed_data: TypedDataPort
     intake: NotificationIntake | None = None
     purchasing: Purchasing | None = None
+    support: SupportPorts | None = None
     group_listeners: list[Callable[[int, float], None]] = field(default_factory=list)
     on_shutdown: list[Callable[[], Awaitable[None]]] = field(default_factory=list)

@@ -35,6 +35,7 @@ class ApiSettings:
     body_timeout_seconds: float = 30.0
     wait_seconds: float = 5.0
     purchase_wait_seconds: float = 2.5
+    soft_gap_seconds: float = 86_400.0
 
     log_entries_public: bool = False
     chain_independent: bool = False

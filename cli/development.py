@@ -31,7 +31,10 @@ class NotStarted(Exception):
 
 
 KEY_ID: Final = "development"
-SCOPES: Final = ("operator", "trade:write", "trade:read", "wallet:write", "purchase:write", "audit:read", "anchor:now")
+SCOPES: Final = (
+    "operator", "trade:write", "trade:read", "wallet:write", "purchase:write", "support:read", "audit:read",
+    "anchor:now",
+)  # fmt: skip
 
 
 def prepare_secrets(folder: DataFolder) -> None:

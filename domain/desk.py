@@ -13,6 +13,7 @@ from domain.case import Case
 from domain.commands import Command
 from domain.company import Company
 from domain.entry import CommandRef, Entry
+from domain.erasure import Erasure
 from domain.errors import (
     BulkRejected,
     CaseNotFound,
@@ -28,7 +29,7 @@ from domain.errors import (
     TradeNotFound,
     WalletNotFound,
 )
-from domain.ids import company_id
+from domain.ids import company_id, erasure_id
 from domain.mapper import EntryMapper
 from domain.orders import Decided, KnownCommand, Line, Order, Repeat, Unit
 from domain.purchase import PurchaseSaga
@@ -134,6 +135,11 @@ class Desk:
         if not isinstance(found, Case):
             raise CaseNotFound(f"no case {case_id}", case=case_id)
         return found
+
+    def erasure(self, user: str) -> Erasure | None:
+        """The erasure of a user (a pseudonym), None when nobody has asked for it."""
+        found = self._take(erasure_id(user))
+        return found if isinstance(found, Erasure) else None
 
     def exists(self, aggregate_id: str) -> bool:
         """True when there is an aggregate of that id, stored or decided in this group."""

@@ -293,6 +293,7 @@ HANDLERS: Mapping[type[c.Command], Handler] = {
     p.RequestContract: ph.request_contract,
     p.EndPurchase: ph.end_purchase,
     p.DecidePurchase: ph.decide_purchase,
+    p.AskErasure: ph.ask_erasure,
     p.OpenCase: ph.open_case,
     p.ProposeCaseAction: ph.propose_case_action,
     p.ApproveCaseAction: ph.approve_case_action,

@@ -92,6 +92,11 @@ def payload_owner(store: str, line: str) -> str:
     return str(uuid5(NAMESPACE, f"payloads:{store}:{line}"))
 
 
+def erasure_id(user: str) -> str:
+    """The aggregate id of a user's erasure."""
+    return str(uuid5(NAMESPACE, f"erasure:{user}"))
+
+
 def charge_id(store: str, environment: str, key: str) -> str:
     """Our name of a charge at a store."""
     return str(uuid5(NAMESPACE, f"charge:{store}:{environment}:{key}"))

@@ -136,6 +136,14 @@ class OpenCase(Command, frozen=True, kw_only=True, tag=True):
         return case_id(self.kind, self.about, self.number)
 
 
+class AskErasure(Command, frozen=True, kw_only=True, tag=True):
+    """Record that a user is to be forgotten; `owners` name the keys of the payloads about the user's lines."""
+
+    user: Pseudonym
+    owners: Annotated[tuple[Uuid, ...], Meta(max_length=1_000)] = ()
+    reason: Reason
+
+
 class CaseCommand(Command, frozen=True, kw_only=True):
     """About an open case."""
 
@@ -176,6 +184,7 @@ PURCHASE_COMMANDS: tuple[type[Command], ...] = (
     EndPurchase,
     DecidePurchase,
     OpenCase,
+    AskErasure,
     ProposeCaseAction,
     ApproveCaseAction,
     WithdrawCaseAction,

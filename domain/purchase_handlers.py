@@ -6,6 +6,7 @@ None of them is for clients: the ledger's own parts ask, as the operator, and of
 from domain import purchase_commands as p
 from domain.case import Case
 from domain.desk import Desk
+from domain.erasure import Erasure
 from domain.errors import NothingNew
 from domain.guards import command_as, require_operator, require_person
 from domain.orders import Order
@@ -104,6 +105,18 @@ def decide_purchase(desk: Desk, order: Order) -> PurchaseSaga:
     desk.case(command.case).require_approved(command.action, command.purchase)
     purchase.decide(command.action, command.reason)
     return purchase
+
+
+def ask_erasure(desk: Desk, order: Order) -> Erasure:
+    """Record that a user is to be forgotten."""
+    command = command_as(p.AskErasure, order)
+    require_operator(order)
+    erasure = desk.erasure(command.user)
+    if erasure is None:
+        erasure = desk.add(Erasure.of(command.user))
+    if not erasure.ask(command.user, command.owners, command.reason):
+        raise NothingNew("this was asked for before", user=command.user)
+    return erasure
 
 
 def open_case(desk: Desk, order: Order) -> Case:

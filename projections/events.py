@@ -113,6 +113,44 @@ class Settlement(msgspec.Struct, gc=False):
     settled_on: str
 
 
+class IdentityClaimed(msgspec.Struct):
+    """A line at a store is a user's."""
+
+    subscription: str
+    user: str
+
+
+class IdentityTransferred(msgspec.Struct):
+    """A line is another user's."""
+
+    after: str
+
+
+class PurchaseAccepted(msgspec.Struct):
+    """A purchase on a line, of a user where one is known."""
+
+    subscription: str
+    user: str | None
+
+
+class ChargeKey(msgspec.Struct):
+    """Our name of a charge."""
+
+    key: str
+
+
+class SubscriptionCharged(msgspec.Struct):
+    """Money was taken for a line."""
+
+    charge: ChargeKey
+
+
+class CaseOpened(msgspec.Struct):
+    """Something waits for people."""
+
+    kind: str
+
+
 class Submitted(msgspec.Struct):
     """What every event of an anchor says: the head it carries and the transaction that carries it."""
 
@@ -165,6 +203,7 @@ STORE_EVENTS: Final = frozenset(
         "IdentityConflicted",
         "IdentityTransferred",
         "IdentityReleased",
+        "ErasureAsked",
         "CaseOpened",
         "CaseActionProposed",
         "CaseActionApproved",
@@ -172,7 +211,7 @@ STORE_EVENTS: Final = frozenset(
         "CaseClosed",
     }
 )
-"""What app stores' messages lead to: kept among the entries, and no row of these read models is about it."""
+"""What app stores' messages lead to: kept among the entries, and found by `store_index`."""
 _ENTRY_DATA: Final[dict[str, type[msgspec.Struct]]] = {
     "BookOpened": BookOpened,
     "CompanyRegistered": CompanyRegistered,
@@ -194,6 +233,11 @@ _ENTRY_DATA: Final[dict[str, type[msgspec.Struct]]] = {
     "TradeReversed": Unread,
     "TradeNoteAdded": Unread,
     **dict.fromkeys(STORE_EVENTS, Unread),
+    "IdentityClaimed": IdentityClaimed,
+    "PurchaseAccepted": PurchaseAccepted,
+    "IdentityTransferred": IdentityTransferred,
+    "SubscriptionCharged": SubscriptionCharged,
+    "CaseOpened": CaseOpened,
 }
 _ANCHOR_DATA: Final[dict[str, type[msgspec.Struct]]] = {
     "AnchorSubmitted": Submitted,

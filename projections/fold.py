@@ -51,6 +51,7 @@ class Fold:
         self.changed_trades: set[str] = set()
         self.entries: list[tuple[Any, ...]] = []
         self.books: list[tuple[Any, ...]] = []
+        self.store_index: list[tuple[Any, ...]] = []
         self.postings: dict[Pair, list[Posting]] = {}
 
     def apply(self, head: ev.Head, entry: bytes) -> None:
@@ -262,6 +263,33 @@ def _note_added(fold: Fold, head: ev.Head, _: None) -> _Readers:
     return fold.trade(head).position, None
 
 
+def _identity_claimed(fold: Fold, head: ev.Head, data: ev.IdentityClaimed) -> _Readers:
+    fold.store_index.append((head.position, "line", head.aggregate_id, data.subscription))
+    fold.store_index.append((head.position, "user", data.user, data.subscription))
+    return _NOBODY
+
+
+def _identity_transferred(fold: Fold, head: ev.Head, data: ev.IdentityTransferred) -> _Readers:
+    fold.store_index.append((head.position, "moved", data.after, head.aggregate_id))
+    return _NOBODY
+
+
+def _purchase_accepted(fold: Fold, head: ev.Head, data: ev.PurchaseAccepted) -> _Readers:
+    if data.user is not None:
+        fold.store_index.append((head.position, "user", data.user, data.subscription))
+    return _NOBODY
+
+
+def _charged(fold: Fold, head: ev.Head, data: ev.SubscriptionCharged) -> _Readers:
+    fold.store_index.append((head.position, "charge", data.charge.key, head.aggregate_id))
+    return _NOBODY
+
+
+def _case_opened(fold: Fold, head: ev.Head, data: ev.CaseOpened) -> _Readers:
+    fold.store_index.append((head.position, "case", data.kind, head.aggregate_id))
+    return _NOBODY
+
+
 def _of_a_store(fold: Fold, head: ev.Head, data: None) -> _Readers:  # noqa: ARG001 the table's signature
     return _NOBODY
 
@@ -287,4 +315,9 @@ _HANDLERS: Final[dict[str, Callable[[Fold, ev.Head, Any], _Readers]]] = {
     "TradeReversed": _trade_reversed,
     "TradeNoteAdded": _note_added,
     **dict.fromkeys(ev.STORE_EVENTS, _of_a_store),
+    "IdentityClaimed": _identity_claimed,
+    "PurchaseAccepted": _purchase_accepted,
+    "IdentityTransferred": _identity_transferred,
+    "SubscriptionCharged": _charged,
+    "CaseOpened": _case_opened,
 }

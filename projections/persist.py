@@ -84,9 +84,10 @@ def save(connection: Connection, fold: Fold, first: int) -> None:
 
 
 def save_entries(connection: Connection, fold: Fold) -> None:
-    """Every entry of the batch, and the opening of the book."""
+    """Every entry of the batch, the opening of the book, and where to look for stores' lines."""
     write_rows(connection, "INSERT OR ROLLBACK INTO entries", fold.entries)
     write_rows(connection, "INSERT OR ROLLBACK INTO books", fold.books)
+    write_rows(connection, "INSERT OR ROLLBACK INTO store_index", fold.store_index)
 
 
 def save_companies(connection: Connection, fold: Fold, first: int) -> None:

@@ -6,7 +6,7 @@ Every table but `progress` has a primary key that orders its rows the same way i
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 _PROGRESS = """
 CREATE TABLE progress (             -- written in the transaction of the rows it speaks of
@@ -116,6 +116,17 @@ CREATE TABLE postings (             -- every change of a pair's balance
 ) WITHOUT ROWID
 """
 
+_STORE_INDEX = """
+CREATE TABLE store_index (          -- where to look for what stores have said: ids only, the aggregates say the rest
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,             -- user, moved, line, charge, case
+    key TEXT NOT NULL,              -- what is looked up: a pseudonym, an aggregate, a charge, a kind of case
+    about TEXT NOT NULL,            -- what it leads to: a subscription, a binding, a case
+    PRIMARY KEY (position, name)
+) WITHOUT ROWID;
+CREATE INDEX store_index_key ON store_index (name, key, position)
+"""
+
 _ANCHORS = """
 CREATE TABLE anchors (              -- stored once; receipts are joined at read time
     id TEXT PRIMARY KEY,
@@ -156,7 +167,7 @@ CREATE INDEX anchors_of_tx ON anchor_entries (tx_hash)
 
 STATEMENTS: Final = tuple(
     statement
-    for table in (_PROGRESS, _ENTRIES, _BOOKS, _COMPANIES, _WALLETS, _TRADES, _BALANCES, _ANCHORS)
+    for table in (_PROGRESS, _ENTRIES, _BOOKS, _COMPANIES, _WALLETS, _TRADES, _BALANCES, _STORE_INDEX, _ANCHORS)
     for statement in table.split(";\n")
 )
 
@@ -168,6 +179,7 @@ ENTRY_TABLES: Final = {
     "trades": "position",
     "balances": "company, counterparty, currency",
     "postings": "pair, position",
+    "store_index": "position, name",
 }
 ANCHOR_TABLES: Final = {"anchors": "id", "anchor_entries": "position"}
 TABLES_OF_SOURCE: Final = {"entries": ENTRY_TABLES, "anchors": ANCHOR_TABLES}

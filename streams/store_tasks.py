@@ -24,9 +24,10 @@ FOLLOW: Final = "follow"
 PURCHASE: Final = "purchase"
 PEOPLE: Final = "people"
 DECIDE: Final = "decide"
+ERASE: Final = "erase"
 IN_ORDER: Final = frozenset({OBSERVE, FETCH})
 JUDGE_AFTER_SECONDS: Final = 60.0
-_MARK: Final = re.compile(rb'"type":"(?:Notification|Subscription|Charge|Identity|Purchase|Case)')
+_MARK: Final = re.compile(rb'"type":"(?:Notification|Subscription|Charge|Identity|Purchase|Case|Erasure)')
 """Stands in every entry that may ask for work; the others are passed over without being decoded."""
 
 
@@ -156,6 +157,10 @@ def _decided(_: Envelope, about: About) -> Iterator[Wanted]:
     yield Wanted(DECIDE, about)
 
 
+def _erasure(_: Envelope, about: About) -> Iterator[Wanted]:
+    yield Wanted(ERASE, about)
+
+
 RULES: Final[dict[str, Rule]] = {
     "NotificationReceived": _message,
     "NotificationJudged": _message,
@@ -170,4 +175,5 @@ RULES: Final[dict[str, Rule]] = {
     "PurchaseReopened": _purchase,
     "PurchaseUserNamed": _purchase,
     "CaseActionApproved": _decided,
+    "ErasureAsked": _erasure,
 }

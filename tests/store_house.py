@@ -14,6 +14,7 @@ import httpx
 from api.pulse import Pulse
 from api.purchasing import Purchasing
 from api.reserve import Reserve
+from api.services import SupportPorts
 from api.store_intake import NotificationIntake
 from chain.payload_keys import PayloadKeys
 from cli.wiring.store_intake import MasterKeySeal, Payloads
@@ -34,6 +35,7 @@ from stores.purchases import HandIn
 from stores.reading import Reader
 from stores.receive import Receiver
 from streams.billing_steps import BillingSteps, NoBilling
+from streams.erase_work import EraseWork
 from streams.ledger_bridge import Bridge
 from streams.people_work import DecideWork, PeopleWork
 from streams.purchase_follow import FollowWork
@@ -41,7 +43,7 @@ from streams.purchase_steps import PurchaseSteps
 from streams.purchase_work import PurchaseWork
 from streams.store_identities import Identities
 from streams.store_intake import StoreIntake
-from streams.store_tasks import DECIDE, FETCH, FOLLOW, JUDGE, OBSERVE, PEOPLE, PURCHASE
+from streams.store_tasks import DECIDE, ERASE, FETCH, FOLLOW, JUDGE, OBSERVE, PEOPLE, PURCHASE
 from streams.store_work import FetchWork, JudgeWork, Messages, ObserveWork
 from tests import google_pushes
 from tests.api_support import ORIGIN, House
@@ -80,6 +82,7 @@ class StoreHouse:
     def __post_init__(self) -> None:
         self.work: DueWork | None = None
         self.hurried = False
+        self.audited: list[tuple[str, str, str]] = []
         self.at_billing: BillingSteps | None = None
         self.clock = time.time() + 0.1
         self.failures: list[str] = []
@@ -109,7 +112,14 @@ class StoreHouse:
             hurried=lambda: self.hurried,
         )  # fmt: skip
         self.pulse = pulse
-        return {"intake": intake, "purchasing": purchasing}
+        support = SupportPorts(
+            load=load, parcels=SqliteParcels(self.folder / "ledger.db"), opener=Payloads(self.keys), audit=self
+        )
+        return {"intake": intake, "purchasing": purchasing, "support": support}
+
+    def record(self, who: str, what: str, about: str) -> None:
+        """The audit of reads."""
+        self.audited.append((who, what, about))
 
     def _intake(self, house: House) -> NotificationIntake:
         app = AppleApp(BUNDLE, APP_ID)
@@ -207,11 +217,19 @@ class StoreHouse:
             (PURCHASE, PurchaseWork(self.bridge, steps, clock=self.now)),
             (PEOPLE, PeopleWork(self.bridge)),
             (DECIDE, DecideWork(self.bridge)),
+            (ERASE, EraseWork(self.bridge, self.keys, self)),
         ]
 
     def reveal(self, pseudonym: str) -> tuple[str, str] | None:
         """Whom a pseudonym means."""
         return next((who for who, known in self.house.pseudonyms.of.items() if known == pseudonym), None)
+
+    def erase_subject(self, pseudonym: str, who: str = "service") -> bool:
+        """Forget whom a pseudonym means."""
+        known = [name for name, each in self.house.pseudonyms.of.items() if each == pseudonym]
+        for name in known:
+            del self.house.pseudonyms.of[name]
+        return bool(known and who)
 
     def _take_in(self) -> None:
         at = self.store_intake.position()[0]

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from api import examples as x
-from api.auth import OPERATOR, PURCHASE_WRITE, Caller
+from api.auth import OPERATOR, PURCHASE_WRITE, SUPPORT_READ, Caller
 from api.commanding import HIT, Commanding
 from api.context import Context
 from api.errors import NoSuchResource, PurchaseNotGenuine, StoreNotServed
@@ -126,8 +126,9 @@ class Purchases:
 
 
 def assert_company(caller: Caller, company: str) -> None:
-    """Raise NotYourCompany unless the caller is of the company whose apps the stores sell, or the operator."""
-    if caller.company != company and not caller.is_operator:
+    """Raise NotYourCompany unless the caller is of the company that the stores sell for, support, or the operator."""
+    support = SUPPORT_READ in caller.scopes and not caller.company
+    if caller.company != company and not caller.is_operator and not support:
         raise e.NotYourCompany(f"{caller.company or 'nobody'} may not act for {company}", company=caller.company)
 
 

@@ -43,7 +43,11 @@ def token(
     unknown = sorted(set(scope or ()) - set(SCOPES))
     if unknown:
         raise SettingsError(f"unknown scope {', '.join(unknown)}; scopes are {', '.join(SCOPES)}")
-    default = [s for s in SCOPES if s not in {"operator", "audit:read"}] if company else ["operator", "audit:read"]
+    default = (
+        [s for s in SCOPES if s not in {"operator", "audit:read", "support:read"}]
+        if company
+        else ["operator", "audit:read", "support:read"]
+    )
     text = make_token(
         DataFolder(settings.data_dir, secrets),
         issuer=settings.issuer,

@@ -115,7 +115,11 @@ class Person:
 
     def __init__(self, url: str | Sequence[str], settings: Settings, company: str, secrets: Path | None = None) -> None:
         urls = [url] if isinstance(url, str) else list(url)
-        scopes = [s for s in SCOPES if s not in {"operator", "audit:read"}] if company else ["operator", "audit:read"]
+        scopes = (
+            [s for s in SCOPES if s not in {"operator", "audit:read", "support:read"}]
+            if company
+            else ["operator", "audit:read", "support:read"]
+        )
         self.token = make_token(
             DataFolder(settings.data_dir, secrets),
             issuer=settings.issuer,

@@ -18,7 +18,7 @@ from cli.settings import Settings, SettingsError
 from cli.wiring.chain_side import ChainSide
 from cli.wiring.ledger_side import LedgerSide
 from cli.wiring.ports import Anchoring, ChainRpc, CustodialKeys, Following, Health, Promises, ThreadedPseudonyms
-from cli.wiring.store_intake import intake_of, purchasing_of
+from cli.wiring.store_intake import intake_of, purchasing_of, support_of
 from cli.wiring.store_side import BILLING
 from cli.wiring.stores import Stores
 from cli.wiring.streams_side import StreamsSide
@@ -46,7 +46,7 @@ class Inside:
         self, settings: Settings, folder: DataFolder, stores: Stores, chain: ChainSide, master_key_file: Path
     ) -> None:
         """Open every store and load the tree; blocking."""
-        self.settings, self.folder, self.chain = settings, folder, chain
+        self.settings, self.folder, self.chain, self._stores = settings, folder, chain, stores
         self.ledger = LedgerSide(settings, stores, chain.description, chain.client, master_key_file)
         self.ledger.writer.refusal = LedgerReadOnly("the ledger is starting", source="start")
         self.streams = self._following(stores)
@@ -115,6 +115,7 @@ class Inside:
             health=Health(ledger, streams, lambda: self.chain.children),
             typed_data=TypedData(book.origin, book.chain_id, book.contract, ledger.authorship),
             intake=self.intake,
+            support=support_of(settings, ledger, self._stores, self._load),
             purchasing=purchasing_of(settings, ledger, self.pulse, self._load, self._billing_away),
             group_listeners=ledger.writer.on_group,
         )
@@ -146,6 +147,7 @@ class Inside:
             max_bulk_bytes=settings.max_bulk_bytes,
             wait_seconds=settings.wait_seconds,
             purchase_wait_seconds=settings.purchase_wait_seconds,
+            soft_gap_seconds=settings.soft_gap_seconds,
             log_entries_public=settings.log_entries == "public",
             chain_independent=settings.chain_independent,
             confirmations=settings.confirmations,

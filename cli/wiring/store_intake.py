@@ -13,12 +13,14 @@ from cryptography import x509
 from api.pulse import Pulse
 from api.purchasing import Load, Purchasing
 from api.reserve import Reserve
+from api.services import SupportPorts
 from api.store_intake import NotificationIntake
 from chain.envelope import Context, Sealed, VaultError, seal, unseal
 from chain.payload_keys import PayloadKeys
 from chain.vault import PAYLOAD, KeyErasedError, Vault
 from cli.settings import Settings, SettingsError
 from cli.wiring.ledger_side import OPERATOR_SUBJECT, LedgerSide
+from cli.wiring.stores import Stores
 from domain.store_notification import Store, StoreEnvironment
 from storage.folder import DataFolder
 from storage.quarantine import Quarantine
@@ -112,6 +114,26 @@ def purchasing_of(
         ledger.description.origin, settings.store_company, ledger.ledger, load, receiver_of(ledger), hand_in, pulse,
         hurried=hurried,
     )  # fmt: skip
+
+
+class ReadAudit:
+    """api.services.ReadAuditPort over the vault's audit table."""
+
+    def __init__(self, ledger: LedgerSide) -> None:
+        self._vault = ledger.vault
+
+    def record(self, who: str, what: str, about: str) -> None:
+        """A row, durable on return."""
+        self._vault.store.commit(None, (), None, (self._vault.audit_row(who, what, about, b""),))
+
+
+def support_of(settings: Settings, ledger: LedgerSide, stores: Stores, load: Load) -> SupportPorts | None:
+    """What support reads besides the ledger; None where no store is set up."""
+    if not settings.has_stores:
+        return None
+    return SupportPorts(
+        load=load, parcels=stores.parcels(), opener=Payloads(ledger.payload_keys), audit=ReadAudit(ledger)
+    )
 
 
 def apple_verifier(

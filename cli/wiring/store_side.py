@@ -20,6 +20,7 @@ from stores.google.push import GoogleSettingsError
 from stores.intake import AppleIntake
 from stores.reading import Reader
 from streams.billing_steps import BillingSteps, NoBilling
+from streams.erase_work import EraseWork
 from streams.executors import Executor
 from streams.ledger_bridge import Bridge
 from streams.local import FAILED, RUNNING, ProcessorStatus
@@ -41,7 +42,7 @@ from streams.reconcilers import (
 )
 from streams.store_identities import Identities
 from streams.store_intake import StoreIntake
-from streams.store_tasks import DECIDE, FETCH, FOLLOW, JUDGE, OBSERVE, PEOPLE, PURCHASE
+from streams.store_tasks import DECIDE, ERASE, FETCH, FOLLOW, JUDGE, OBSERVE, PEOPLE, PURCHASE
 from streams.store_work import FetchWork, JudgeWork, Messages, ObserveWork
 
 MAX_ATTEMPTS: Final = 40  # with pauses that grow to a minute: what fails for half an hour is for people
@@ -91,6 +92,9 @@ class StoreSide:
             self._executor(PEOPLE, PeopleWork(self.bridge), FETCHED_AT_ONCE),
             self._executor(DECIDE, DecideWork(self.bridge), FETCHED_AT_ONCE),
             self._executor(SWEEP, sweep, OBSERVED_AT_ONCE),
+            self._executor(
+                ERASE, EraseWork(self.bridge, ledger.payload_keys, ledger.subjects), FETCHED_AT_ONCE, max_attempts=None
+            ),
             *self._reconcilers(settings, messages),
         ]
         sweep.on_fetch.append(self.wake)

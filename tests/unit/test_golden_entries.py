@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[1] / "vectors" / "entries"
 PINNED = {
     "v1-anchors.jsonl": "07af6ee3c06ae1c61c5511fe54aac25428ee90c5783dbedd6020307bae24b33d",
     "v1-ledger.jsonl": "fee8b593291b1b7112d00706aaba1cee2766ee7838de33b40b85f9c3b469cff5",
-    "v1-subscriptions.jsonl": "d53edd2406648cfc15eeb210e7a24b0d7dd4b3ff06f4c175ed59f2c90b95ec28",
+    "v1-subscriptions.jsonl": "4dd26084c4d4ecfbf6a52d4222b792da92d9572ad34c7d3111fdddbe12acab56",
     "v1-successor.jsonl": "32274b612228f929743f30bd3fd394210e09e1241801bc68ada26a64a296d5f8",
 }
 LINES = {name: (FOLDER / name).read_bytes().split(b"\n")[:-1] for name in PINNED}
