@@ -4,7 +4,6 @@ In the end everything that was sent must be archived byte for byte, and have had
 """
 
 import random
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from cli.simulating.shop import Shop
 from simulator.apple import AppleStore
 from simulator.google import GooglePlay
 from simulator.lines import Line
+from storage.locking import write_lock
 
 SPEED: Final = 7_200.0
 PER_LINE: Final = 10
@@ -153,13 +153,8 @@ class LossTest:
     @staticmethod
     def _hold(file: Path, seconds: float) -> None:
         """Somebody else has the database: every write to it waits, or is refused."""
-        connection = sqlite3.connect(file, timeout=30.0, isolation_level=None)
-        try:
-            connection.execute("BEGIN IMMEDIATE")
+        with write_lock(file):
             time.sleep(seconds)
-            connection.execute("ROLLBACK")
-        finally:
-            connection.close()
 
     def _apis_away(self) -> None:
         self._switch("apis_away", self._random.uniform(1.0, 5.0))
