@@ -12,14 +12,17 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.markup import escape
 
+from cli.commands.simulate_store import write_files
 from cli.demo.elsewhere import play_elsewhere
 from cli.demo.screen import show_verdict, step
 from cli.demo.service import DemoFailed, RunningService
+from cli.demo.shop_story import COMPANY, SETTINGS, ShopStory
 from cli.demo.story import Story, attack_copies, verify_alone
 from cli.development import prepare_secrets
 from cli.node_process import NodeProcess
 from cli.screen import console, escaped
 from cli.settings import Settings, SettingsError, load_settings
+from simulator.world import World
 from storage.folder import DataFolder
 
 KEPT = Path("build/demo")
@@ -34,7 +37,7 @@ def demo(
     secrets: Path = Path("secrets"),
     rpc: str = "",
 ) -> int:
-    """Play the main job on this machine: sign up, import, confirm, anchor, verify alone, two attacks.
+    """Play the main job on this machine: sign up, import, confirm, anchor, subscriptions, verify alone, attacks.
 
     The data folder is kept: a second run continues the same ledger. With --api the story is played on a cluster that
     runs already, without the attacks.
@@ -77,12 +80,14 @@ def play(settings: Settings, folder: DataFolder, report: Path | None) -> int:
     began = time.monotonic()
     console.rule("Daicho: a ledger that nobody has to trust")
     evidence_file, policy_file = KEPT / "evidence.json", KEPT / "policy.json"
-    with RunningService(settings, KEPT / "service.log") as service:
+    with World().running() as world, RunningService(settings, KEPT / "service.log", shop_settings(world)) as service:
         with console.status("starting the service: signer, chain node, processors, API"):
             service.start()
         story = Story(service.url, settings, step)
         step(f"service at {service.url}, data in {folder.path.name}/, its words in {KEPT / 'service.log'}")
         story.tell(evidence_file, policy_file)
+        shop = ShopStory(world, service.url, settings, step)
+        shop.tell()
     step("service stopped: from here on nobody is asked any more")
     with NodeProcess(folder.chain) as node:
         code, verdict, seen = verify_alone(evidence_file, policy_file, node.url)
@@ -98,6 +103,7 @@ def play(settings: Settings, folder: DataFolder, report: Path | None) -> int:
     facts = story.facts | {
         "size": verdict.get("size") or story.facts["anchor"]["size"],
         "root": story.facts["anchor"]["root"],
+        "stores": shop.facts,
         "verified": {"exit_code": code, "verdict": verdict},
         "attacks": {"one_byte_found_at": tampered.found_at, "rewrite_refused": refusal},
         "seconds": round(time.monotonic() - began, 1),
@@ -105,6 +111,11 @@ def play(settings: Settings, folder: DataFolder, report: Path | None) -> int:
     write_report(report, facts)
     step(f"done in {facts['seconds']} s; kept {evidence_file} and {policy_file}")
     return service.port
+
+
+def shop_settings(world: World) -> dict[str, str]:
+    """What the service is told of the stores and the billing system around it."""
+    return {**world.settings(COMPANY), **write_files(world, KEPT / "stores"), **SETTINGS}
 
 
 def elsewhere(settings: Settings, urls: list[str], secrets: Path, rpc: str, report: Path | None) -> int:

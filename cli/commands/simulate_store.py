@@ -142,6 +142,7 @@ def write_files(world: "World", folder: Path) -> dict[str, str]:
         "DAICHO_GOOGLE_KEY_FILE": ("google-key.json", world.play_key_file),
     }
     for name, data in content.values():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / name
         path.touch(mode=0o600)
         path.write_bytes(data)
