@@ -18,6 +18,7 @@ from benchmarks.ledger_rows import command_rows, raw_row, recorder_row
 from benchmarks.merkle_rows import append_rows, proof_rows
 from benchmarks.projection_rows import catch_up_row, read_your_writes_row
 from benchmarks.rows import FULL, QUICK, Budget, Row, complete, significant
+from benchmarks.store_rows import store_rows
 
 OUT: Final = Path("build/bench.json")
 Maker = Callable[[Budget, set[str]], list[Row]]
@@ -33,6 +34,7 @@ MAKERS: Final[tuple[tuple[tuple[str, ...], Maker], ...]] = (
     (("merkle-inclusion-memory", "merkle-inclusion-sqlite"), lambda *_: proof_rows()),
     (("projection-catch-up",), lambda *_: [catch_up_row()]),
     (("read-your-writes",), lambda *_: [read_your_writes_row()]),
+    (("intake-apple", "intake-google"), lambda budget, _: store_rows(budget)),
 )
 ALL: Final = tuple(name for names, _ in MAKERS for name in names)
 

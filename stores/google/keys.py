@@ -77,7 +77,7 @@ class KeySet:
     """
 
     def __init__(self, fetch: Callable[[], Fetched], *, now: Callable[[], float] = time.monotonic) -> None:
-        self._fetch, self._now = fetch, now
+        self._fetch, self.now = fetch, now
         self._fetching = threading.Lock()
         self._known = _Known({}, float("-inf"), float("-inf"))
         self._next_try = float("-inf")
@@ -85,7 +85,7 @@ class KeySet:
     def key(self, kid: str) -> jwt.PyJWK:
         """The key of that id. Raises KeyUnavailable."""
         found = self._usable(kid)
-        if found is not None and self._now() < self._known.fresh_until:
+        if found is not None and self.now() < self._known.fresh_until:
             return found
         if self._fetching.acquire(blocking=found is None):
             try:
@@ -97,12 +97,17 @@ class KeySet:
             raise KeyUnavailable("no such key just now")
         return found
 
+    @property
+    def usable_until(self) -> float:
+        """When the keys that are known must not be used any more, on the clock `now`."""
+        return self._known.usable_until
+
     def _usable(self, kid: str) -> jwt.PyJWK | None:
         known = self._known
-        return known.keys.get(kid) if self._now() < known.usable_until else None
+        return known.keys.get(kid) if self.now() < known.usable_until else None
 
     def _renew_for(self, kid: str) -> None:
-        now, known = self._now(), self._known
+        now, known = self.now(), self._known
         if now < self._next_try or (kid in known.keys and now < known.fresh_until):
             return
         self._next_try = now + COOLDOWN_SECONDS

@@ -6,6 +6,7 @@ account that pushes, and only where Google says that it has verified it.
 https://cloud.google.com/pubsub/docs/authenticate-push-subscriptions
 """
 
+import time
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,8 @@ from stores.verdict import Verdict
 ISSUERS: Final = ("https://accounts.google.com", "accounts.google.com")
 LEEWAY_SECONDS: Final = 30.0
 MAX_TOKEN_CHARACTERS: Final = 8_192
+MAX_HELD: Final = 1_000
+HELD_SECONDS: Final = 60.0
 _SCHEME: Final = "bearer "
 
 
@@ -51,10 +54,11 @@ class Push(NamedTuple):
 
 
 class PushVerifier:
-    """Thread-safe; blocks while keys are fetched."""
+    """Thread-safe; blocks while keys are fetched. A token that holds is remembered for `held_seconds` at most."""
 
-    def __init__(self, app: GoogleApp, keys: KeySet) -> None:
-        self._app, self._keys = app, keys
+    def __init__(self, app: GoogleApp, keys: KeySet, *, held_seconds: float = HELD_SECONDS) -> None:
+        self._app, self._keys, self._held_seconds = app, keys, held_seconds
+        self._held: dict[str, tuple[Push, float]] = {}
 
     def verify(self, authorization: str) -> Push:
         """Judge the Authorization header of a push. Never raises for what a stranger may send.
@@ -67,6 +71,9 @@ class PushVerifier:
         token = authorization[len(_SCHEME) :].strip() if authorization.lower().startswith(_SCHEME) else ""
         if not token or len(token) > MAX_TOKEN_CHARACTERS:
             return Push(Verdict.INVALID, "no bearer token")
+        held = self._held.get(token)  # Pub/Sub puts the same token on many pushes
+        if held is not None and self._keys.now() < held[1]:
+            return held[0]
         try:
             header = jwt.get_unverified_header(token)  # 1
         except jwt.PyJWTError:
@@ -95,4 +102,13 @@ class PushVerifier:
             return Push(Verdict.INVALID, f"token: {type(error).__name__}")
         if claims.get("email") != self._app.service_account or claims.get("email_verified") is not True:  # 4
             return Push(Verdict.INVALID, "not from the service account that pushes to us")
-        return Push(Verdict.VALID, "", jwt.algorithms.RSAAlgorithm.to_jwk(key.key, as_dict=True))
+        jwk = jwt.algorithms.RSAAlgorithm.to_jwk(key.key, as_dict=True)
+        return self._hold(token, claims, Push(Verdict.VALID, "", jwk))
+
+    def _hold(self, token: str, claims: dict[str, Any], push: Push) -> Push:
+        """Remember a token that holds, for a minute at most: a key may be withdrawn meanwhile."""
+        if len(self._held) >= MAX_HELD:
+            self._held.clear()
+        left = min(float(claims["exp"]) - time.time(), self._held_seconds)
+        self._held[token] = push, min(self._keys.now() + left, self._keys.usable_until)
+        return push

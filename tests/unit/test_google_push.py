@@ -277,3 +277,29 @@ def test_an_empty_setting_is_refused(name: str) -> None:
     found = {field: getattr(APP, field) for field in ("package", "subscription", "audience", "service_account")}
     with pytest.raises(GoogleSettingsError, match=name):
         GoogleApp(**{**found, name: ""})
+
+
+def test_a_token_that_holds_is_remembered_for_a_minute_at_most_and_never_beyond_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoded = [0]
+    decode = jwt.decode
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        decoded[0] += 1
+        return decode(*arguments, **options)
+
+    monkeypatch.setattr("stores.google.push.jwt.decode", counting)
+    monkeypatch.setattr("stores.google.push.MAX_HELD", 2)
+    google, clock = Google(), [time.time()]
+    with serving(google.answer) as stub, httpx.Client() as http:
+        verifier = PushVerifier(APP, KeySet(http_fetch(http, stub.url), now=lambda: clock[0]))
+        for number in range(3):
+            assert verifier.verify(token(jti=str(number))).verdict is Verdict.VALID
+        assert decoded[0] == 3  # another token each time
+        same = token()
+        decoded[0] = 0
+        for step in (0, 30, 29, 2):
+            clock[0] += step
+            assert verifier.verify(same).verdict is Verdict.VALID
+        assert decoded[0] == 2
