@@ -32,12 +32,16 @@ _MARK: Final = re.compile(rb'"type":"(?:Notification|Subscription|Charge|Identit
 
 
 class Task(NamedTuple):
-    """What work about a message is about. `owner` names the key that it is sealed under."""
+    """What work about a message is about. `owner` names the key that it is sealed under, `at` is when it came.
+
+    `at` in Unix seconds, by the entry that tells of it.
+    """
 
     payload: str
     message: str
     store: str
     owner: str
+    at: float = 0.0
 
     @classmethod
     def of(cls, payload: str) -> "Task":
@@ -115,10 +119,10 @@ def wanted(entry: bytes) -> Iterator[Wanted]:
         yield from rule(envelope, About(envelope.aggregate_id, envelope.position, since))
 
 
-def _message(envelope: Envelope, _: About) -> Iterator[Wanted]:
+def _message(envelope: Envelope, about: About) -> Iterator[Wanted]:
     """A message is observed when it is VALID, and judged when it could not be yet."""
     data = _received(envelope.data)
-    task = Task(data.payload, envelope.aggregate_id, data.store, "")
+    task = Task(data.payload, envelope.aggregate_id, data.store, "", about.since)
     if data.verdict == "valid":
         yield Wanted(OBSERVE, task)
     elif data.verdict == "unverified":

@@ -10,6 +10,7 @@ Each piece may be done twice: commands carry keys that are made from the message
 import hashlib
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -18,7 +19,7 @@ from domain.errors import DaichoError, SubscriptionNotFound
 from domain.ids import subscription_id
 from domain.orders import Answer
 from domain.store_commands import JudgeNotification, ObserveSubscription, SupersedeSubscription
-from domain.store_notification import Store, StoreNotification
+from domain.store_notification import Kind, Store, StoreNotification
 from domain.subscription_history import about_this_line
 from storage.due_work import DueWorkStore, Lease, Work
 from stores.apple.verify import AppleVerifier
@@ -34,6 +35,7 @@ from streams.ledger_bridge import DONE_BEFORE, Bridge
 from streams.store_tasks import FETCH, Task
 
 JUDGE_AGAIN_SECONDS: Final = 300.0
+MAX_REMEMBERED: Final = 10_000
 logger = logging.getLogger("daicho.stores")
 
 
@@ -177,6 +179,7 @@ class FetchWork:
         self, bridge: Bridge, messages: Messages, play: PlayPort | None, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._bridge, self._messages, self._play, self._clock = bridge, messages, play, clock
+        self._asked: OrderedDict[str, float] = OrderedDict()
 
     def run(self, leases: Sequence[Lease], hold: Callable[[], None]) -> Done:
         """Ask for one after the other; a store that is away holds up all of them."""
@@ -200,12 +203,18 @@ class FetchWork:
         if self._play is None:
             raise NotSetUp("the Google Play API is not set up here: set DAICHO_GOOGLE_KEY_FILE")
         said = self._messages.said(task)
+        if self._asked.get(task.owner, 0.0) > task.at > 0 and said.notification.kind is not Kind.REVOKED:
+            return  # an answer given after this came holds what it says; that it is revoked is only announced
+        asked_at = self._clock()
         token = said.token or ""
         resource = self._play.subscription(token)
         at = int(self._clock() * 1000)
         # A crash before this asks once more: an answer that nobody has stored has changed nothing.
         answer = FetchedFromStore(said.notification, resource, at, token)
         self._bridge.wait(self._bridge.receiver.record(fetched(answer, task.owner)))
+        self._asked[task.owner] = asked_at
+        if len(self._asked) > MAX_REMEMBERED:
+            self._asked.popitem(last=False)
 
 
 class JudgeWork:

@@ -81,7 +81,7 @@ class StoreHouse:
 
     def __post_init__(self) -> None:
         self.work: DueWork | None = None
-        self.hurried = False
+        self.hurried = self.ticking = False
         self.audited: list[tuple[str, str, str]] = []
         self.at_billing: BillingSteps | None = None
         self.clock = time.time() + 0.1
@@ -167,9 +167,14 @@ class StoreHouse:
     # -- what follows from it ----------------------------------------------------------------------------------------
 
     def work_on(
-        self, play: Any = None, billing: Any = None, *, settle_seconds: float = 60.0, apple: Any = None
-    ) -> None:
-        """Let intake and executors do all that is due now, and all that follows from it."""
+        self, play: Any = None, billing: Any = None, *, settle_seconds: float = 60.0, apple: Any = None,
+        ticking: bool = False,
+    ) -> None:  # fmt: skip
+        """Let intake and executors do all that is due now, and all that follows from it.
+
+        `ticking`: their clock goes on by a millisecond with every look.
+        """
+        self.ticking = ticking
         self.run(self.working(play, billing, settle_seconds=settle_seconds, apple=apple))
 
     async def working(
@@ -194,6 +199,8 @@ class StoreHouse:
 
     def now(self) -> float:
         """The executors' clock, which tests put forward."""
+        if self.ticking:
+            self.clock += 0.001
         return self.clock
 
     def works(self, play: Any, billing: Any, settle_seconds: float, apple: Any) -> list[tuple[str, Any]]:

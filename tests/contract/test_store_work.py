@@ -153,6 +153,18 @@ def test_a_voided_purchase_is_a_refund_at_once_and_asked_about_afterwards(at: St
     assert at.subscription("google", line_of("token-1")).history.state is State.EXPIRED
 
 
+def test_many_announcements_of_one_purchase_are_answered_by_one_question(at: StoreHouse) -> None:
+    for number, code in enumerate((4, 2, 2, 3)):
+        at.post_google(envelope(google_pushes.notification(code=code), str(number)))
+    play = Play(**{"token-1": resource()})
+    at.work_on(play, ticking=True)
+    assert play.asked == ["token-1"]
+    at.clock += 60
+    at.post_google(envelope(google_pushes.notification(code=12), "revoked"))
+    at.work_on(play, ticking=True)
+    assert play.asked == ["token-1"] * 2
+
+
 @pytest.mark.parametrize("gone", [True, False])
 def test_a_purchase_that_google_does_not_know_is_given_up_and_a_refusal_is_tried_again(
     at: StoreHouse, gone: bool
