@@ -71,6 +71,8 @@ class BillingSteps:
             settling = self._settling(purchase)
             if settling is not None:
                 return settling
+            if self._left_over(purchase):
+                return Report(Outcome.GIVE_UP, "a contract of an earlier round is there still")
             contract = self._only(purchase)
             if contract is not None:
                 return Report(Outcome.OK, "the billing system has it", contract)
@@ -123,15 +125,15 @@ class BillingSteps:
         return Wait(left, "the billing system may still be at it") if left > 0 else None
 
     def _only(self, purchase: PurchaseSaga) -> str | None:
-        """The contract of this round; what earlier rounds have left is ended, and so is what was made twice."""
+        """The contract of this round; what was made twice all the same is ended."""
         ours = sorted(each.contract_id for each in self.billing.of_key(purchase.contract_key) if each.active)
-        for key in purchase.earlier_keys:
-            for contract in self.billing.of_key(key):
-                if contract.active:
-                    self._end(contract.contract_id)
         for double in ours[1:]:
             self._end(double)
         return ours[0] if ours else None
+
+    def _left_over(self, purchase: PurchaseSaga) -> bool:
+        """Whether people have left a contract of an earlier round: then they say what becomes of it."""
+        return any(each.active for key in purchase.earlier_keys for each in self.billing.of_key(key))
 
     def _active(self, purchase: PurchaseSaga) -> Iterator[str]:
         for key in (purchase.contract_key, *purchase.earlier_keys):

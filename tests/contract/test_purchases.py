@@ -354,6 +354,27 @@ def test_a_renewal_after_a_compensation_opens_it_again_and_asks_billing_first(at
     assert billing.calls.index("of_key") < billing.calls.index("start")
 
 
+def test_a_contract_that_people_have_left_is_for_people(at: StoreHouse, billing: Billing) -> None:
+    apple(at)
+    at.work_on(billing=billing)
+    says(at, "EXPIRED", "n1", status=2, later=60_000, appAccountToken=None)
+    at.work_on(billing=billing)
+    billing.contracts[0].active = True  # somebody has opened it again by hand
+    says(at, "SUBSCRIBED", "n2", later=120_000, appAccountToken=None)
+    at.work_on(billing=billing)
+    assert (saga(at).state, saga(at).waiting, len(billing.contracts)) == ("parked", "start", 1)
+
+
+def test_a_contract_that_was_made_twice_is_ended_but_for_one(at: StoreHouse, billing: Billing) -> None:
+    billing.faults = ["lost"]
+    apple(at)
+    at.work_on(billing=billing)
+    billing.start("ann", "daily.monthly", billing.contracts[0].key)  # somebody else was at it, too
+    at.clock += 61
+    at.work_on(billing=billing)
+    assert (saga(at).state, len(billing.active())) == ("done", 1)
+
+
 def test_people_decide_what_becomes_of_a_purchase_that_had_its_time(at: StoreHouse, billing: Billing) -> None:
     google(at)
     play = Play(**{"token-1": resource()})
