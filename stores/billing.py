@@ -3,30 +3,33 @@
     POST {base}/contracts {"user_id", "plan", "external_key"}    201 a contract, each time a new one
     GET  {base}/contracts?external_key=…                         200 {"contracts": […]}
     GET  {base}/contracts?page=N                                 200 {"contracts": […], "next_page": N+1 or null}
-    POST {base}/contracts/{id}/cancel                            200, or 409 when it is cancelled already
+    POST {base}/contracts/{id}/cancel                            200 the contract, or 409 already_cancelled
 
-It answers with a page of HTML and status 200 when it is unwell. A request that may have been carried out is
-BillingUnknown; what surely was not is BillingAway. Nothing here is tried a second time.
+It answers with a page of HTML and status 200 when it is unwell, and so do the proxies before it, with any status. So
+nothing is believed but what answers the question: a contract for whom and under which key it was asked, a refusal
+with a code. A request that may have been carried out is BillingUnknown; what surely was not is BillingAway. Nothing
+here is tried a second time.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Annotated, Final, TypeVar
+from collections.abc import Callable, Collection, Iterator
+from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import quote
 
 import httpx
 import msgspec
 from msgspec import Meta
 
+from stores.answers import AnswerTooLong, bounded, wait_seconds
 from stores.errors import BillingAway, BillingRefused, BillingUnknown
 
 T = TypeVar("T")
-MAX_BYTES: Final = 1_048_576
 MAX_PAGES: Final = 100_000
-_LONGEST_WAIT_SECONDS: Final = 3_600.0
 _MAINTENANCE: Final = 503
 _CONFLICT: Final = 409
-_GONE: Final = 404
 _REFUSED: Final = 422
+_UNKNOWN_CONTRACT: Final = 404
+_ALREADY: Final = "already_cancelled"
+_QUESTIONS: Final = ("of_key", "all")
 _SURELY_NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 _Text = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"\A[\x21-\x7e][\x20-\x7e]*\Z")]
 
@@ -38,17 +41,21 @@ class Contract(msgspec.Struct, frozen=True):
     user: str = msgspec.field(name="user_id")
     plan: str
     key: str = msgspec.field(name="external_key")
-    status: str
+    status: Literal["active", "cancelled"]
 
     @property
     def active(self) -> bool:
         """Whether the user is charged for it, or would be."""
-        return self.status != "cancelled"
+        return self.status == "active"
 
 
 class _Page(msgspec.Struct):
     contracts: list[Contract]
-    next_page: int | None = None
+
+
+class _OneOfAll(msgspec.Struct):
+    contracts: list[Contract]
+    next_page: int | None  # no default: an answer cut short is none
 
 
 class _Reason(msgspec.Struct):
@@ -61,6 +68,7 @@ class _Error(msgspec.Struct):
 
 _contract: Final = msgspec.json.Decoder(Contract)
 _page: Final = msgspec.json.Decoder(_Page)
+_one_of_all: Final = msgspec.json.Decoder(_OneOfAll)
 _error: Final = msgspec.json.Decoder(_Error)
 
 
@@ -76,24 +84,39 @@ class BillingClient:
     def start(self, user: str, plan: str, key: str) -> Contract:
         """A new contract, each time it is called."""
         body = {"user_id": user, "plan": plan, "external_key": key}
-        return self._read(_contract, "start", self._call("start", "POST", "/contracts", body=body))
+        _, content = self._call("start", "POST", "/contracts", body=body, refusals={_REFUSED})
+        made = self._read(_contract, "start", content)
+        if (made.user, made.plan, made.key, made.active) != (user, plan, key, True):
+            raise BillingUnknown("start: an answer to another question")
+        return made
 
     def of_key(self, key: str) -> list[Contract]:
         """All contracts that were ever started under a key of ours."""
-        content = self._ask("of_key", {"external_key": key})
-        return self._read(_page, "of_key", content).contracts
+        found = self._read(_page, "of_key", self._ask("of_key", {"external_key": key})).contracts
+        if any(contract.key != key for contract in found):
+            raise BillingAway("of_key: an answer to another question")
+        return found
 
     def cancel(self, contract_id: str) -> None:
         """End a contract; one that is ended stays so."""
         path = f"/contracts/{quote(contract_id, safe='')}/cancel"
-        self._call("cancel", "POST", path, also=_CONFLICT)
+        status, content = self._call("cancel", "POST", path, refusals={_REFUSED, _UNKNOWN_CONTRACT, _CONFLICT})
+        if status == _CONFLICT:
+            return
+        ended = self._read(_contract, "cancel", content)
+        if ended.contract_id != contract_id or ended.active:
+            raise BillingUnknown("cancel: an answer to another question")
 
     def all(self) -> Iterator[Contract]:
         """Every contract there is."""
+        return (contract for page in self.pages() for contract in page)
+
+    def pages(self) -> Iterator[list[Contract]]:
+        """The same, page by page."""
         page: int | None = 1
         for _ in range(MAX_PAGES):
-            found = self._read(_page, "all", self._ask("all", {"page": str(page)}))
-            yield from found.contracts
+            found = self._read(_one_of_all, "all", self._ask("all", {"page": str(page)}))
+            yield found.contracts
             page = found.next_page
             if page is None:
                 return
@@ -104,7 +127,7 @@ class BillingClient:
     def _ask(self, name: str, query: dict[str, str]) -> bytes:
         """A question changes nothing: whatever goes wrong, it may be asked again."""
         try:
-            return self._call(name, "GET", "/contracts", query=query)
+            return self._call(name, "GET", "/contracts", query=query)[1]
         except BillingUnknown as unknown:
             raise BillingAway(str(unknown)) from None
 
@@ -116,8 +139,9 @@ class BillingClient:
         *,
         body: dict[str, str] | None = None,
         query: dict[str, str] | None = None,
-        also: int | None = None,
-    ) -> bytes:
+        refusals: Collection[int] = (),
+    ) -> tuple[int, bytes]:
+        """The status and the body of a success, or of a contract that was cancelled before."""
         try:
             with self._http.stream(
                 method,
@@ -126,18 +150,21 @@ class BillingClient:
                 params=query,
                 headers={"authorization": f"Bearer {self._token()}", "accept": "application/json"},
             ) as response:
-                content = _bounded(response)
+                content = bounded(response)
         except _SURELY_NOT_SENT as error:
             raise BillingAway(f"{name}: {type(error).__name__}") from None
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, AnswerTooLong) as error:
             raise BillingUnknown(f"{name}: {type(error).__name__}") from None
         status = response.status_code
-        if response.is_success or status == also:
-            return content
+        if response.is_success:
+            return status, content
         if status == _MAINTENANCE:
-            raise BillingAway(f"{name}: status {status}", _wait(response))
-        if status in {_REFUSED, _GONE}:
-            raise BillingRefused(_code(content))
+            raise BillingAway(f"{name}: status {status}", wait_seconds(response.headers.get("retry-after", "")))
+        code = _code(content) if status in refusals else None
+        if code == _ALREADY and status == _CONFLICT:
+            return status, content
+        if code is not None and status != _CONFLICT:
+            raise BillingRefused(code)
         raise BillingUnknown(f"{name}: status {status}")
 
     @staticmethod
@@ -145,27 +172,13 @@ class BillingClient:
         try:
             return decoder.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            error = BillingUnknown if name == "start" else BillingAway
+            error = BillingAway if name in _QUESTIONS else BillingUnknown
             raise error(f"{name}: an answer that is none of its own") from None
 
 
-def _bounded(response: httpx.Response) -> bytes:
-    content = bytearray()
-    for part in response.iter_bytes():
-        content += part
-        if len(content) > MAX_BYTES:
-            raise BillingUnknown("an answer that is too long")
-    return bytes(content)
-
-
-def _code(content: bytes) -> str:
-    """The billing system's own word for why; never anything else of its answer."""
+def _code(content: bytes) -> str | None:
+    """The billing system's own word for why; never anything else of its answer. None: it has not said anything."""
     try:
         return _error.decode(content).error.code
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return "no_code"
-
-
-def _wait(response: httpx.Response) -> float | None:
-    asked = response.headers.get("retry-after", "")
-    return min(float(asked), _LONGEST_WAIT_SECONDS) if asked.isascii() and asked.isdigit() else None
+        return None

@@ -92,8 +92,8 @@ def google_line(token: str = "token-1") -> str:
 
 
 def says(at: StoreHouse, type_: str, uuid: str, *, status: int = 1, later: int = 0, **changes: Any) -> None:
-    """Apple notifies."""
-    signed_at = NOW + later
+    """Apple notifies, so much later than now: what went before is signed as the test comes by, not at its start."""
+    signed_at = int(time.time() * 1000) + later
     outer = notification(
         signed_at, type_, status=status, signedTransactionInfo=at.ca.sign(transaction(signed_at, **changes)),
         signedRenewalInfo=at.ca.sign(renewal(signed_at, appAccountToken=changes.get("appAccountToken"))),
@@ -439,7 +439,7 @@ def test_another_plan_under_the_same_line_gets_a_contract_of_its_own(at: StoreHo
     apple(at)
     at.work_on(billing=billing)
     says(
-        at, "DID_CHANGE_RENEWAL_PREF", "n1", later=60_000, productId="daily.yearly", purchaseDate=NOW + 50_000,
+        at, "DID_CHANGE_RENEWAL_PREF", "n1", later=60_000, productId="daily.yearly", purchaseDate=int(time.time() * 1000) + 50_000,
         appAccountToken=None,
     )  # fmt: skip
     at.work_on(billing=billing)

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from stores.billing import MAX_BYTES, BillingClient
+from stores.answers import MAX_BYTES, bounded
+from stores.billing import BillingClient
 from stores.errors import BillingAway, BillingRefused, BillingUnknown
 from tests.http_stub import Answer, Asked, Stub, serving
 
@@ -61,13 +62,96 @@ def test_a_contract_is_started_under_our_key(client: BillingClient, stub: Stub) 
 
 
 def test_contracts_are_found_by_our_key_and_ended(client: BillingClient, stub: Stub, server: Server) -> None:
-    server.answers = lambda _: Answer({"contracts": [contract(), contract(2, "cancelled")]})
+    listed = [{**contract(), "external_key": "k:1 &"}, {**contract(2, "cancelled"), "external_key": "k:1 &"}]
+    server.answers = lambda _: Answer({"contracts": listed})
     assert [each.active for each in client.of_key("k:1 &")] == [True, False]
     assert stub.asked[0].path == "/contracts?external_key=k%3A1+%26"
+    server.answers = lambda _: Answer({**contract(1, "cancelled"), "contract_id": "c/1"})
     client.cancel("c/1")
     assert stub.asked[1].path == "/contracts/c%2F1/cancel"
     server.answers = lambda _: Answer({"error": {"code": "already_cancelled"}}, 409)
     client.cancel("c-1")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(b"<html>We are sorry</html>", 200),
+        Answer(contract(), 200),
+        Answer(contract(2, "cancelled"), 200),
+        Answer({**contract(), "status": "cancelling"}, 200),
+        Answer(b"", 200),
+        Answer({"error": {"code": "locked"}}, 409),
+        Answer(b"<html>", 409),
+        Answer(b"<html>", 404),
+        Answer(b"<html>", 422),
+        Answer(b"", 500),
+    ],
+    ids=[
+        "page",
+        "still active",
+        "another one",
+        "half way",
+        "empty",
+        "locked",
+        "page 409",
+        "page 404",
+        "page 422",
+        "500",
+    ],
+)
+def test_nothing_but_a_cancelled_contract_says_that_it_is_ended(
+    client: BillingClient, server: Server, answer: Answer
+) -> None:
+    server.answers = lambda _: answer
+    with pytest.raises(BillingUnknown):
+        client.cancel("c-1")
+
+
+def test_a_cancellation_without_an_answer_in_time_may_be_done(client: BillingClient, server: Server) -> None:
+    def slow(_: Asked) -> Answer:
+        time.sleep(1.0)
+        return Answer(contract(1, "cancelled"))
+
+    server.answers = slow
+    with pytest.raises(BillingUnknown, match="ReadTimeout"):
+        client.cancel("c-1")
+
+
+def test_an_answer_that_trickles_in_is_not_waited_for_for_ever(
+    client: BillingClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stores.billing.bounded", lambda response: bounded(response, max_seconds=-1.0))
+    with pytest.raises(BillingUnknown, match="AnswerTooLong"):
+        client.start("ann", "monthly", "k:1")
+
+
+@pytest.mark.parametrize(
+    "changes", [{"user_id": "bob"}, {"plan": "yearly"}, {"external_key": "k:2"}, {"status": "cancelled"}]
+)
+def test_a_contract_that_was_not_asked_for_is_none_of_ours(
+    client: BillingClient, server: Server, changes: dict[str, str]
+) -> None:
+    server.answers = lambda _: Answer({**contract(), **changes}, 201)
+    with pytest.raises(BillingUnknown, match="another question"):
+        client.start("ann", "monthly", "k:1")
+
+
+def test_contracts_of_another_key_are_not_believed(client: BillingClient, server: Server) -> None:
+    server.answers = lambda _: Answer({"contracts": [contract()]})
+    with pytest.raises(BillingAway, match="another question"):
+        client.of_key("k:2")
+
+
+@pytest.mark.parametrize("answer", [Answer({"error": {"code": "gone"}}, 404), Answer(b"<html>", 404)])
+def test_a_route_that_is_missing_refuses_nothing_and_tells_nothing(
+    client: BillingClient, server: Server, answer: Answer
+) -> None:
+    server.answers = lambda _: answer
+    with pytest.raises(BillingUnknown):
+        client.start("ann", "monthly", "k:1")
+    with pytest.raises(BillingAway):
+        client.of_key("k:1")
 
 
 def test_all_contracts_are_read_page_by_page(client: BillingClient, server: Server) -> None:
@@ -77,6 +161,12 @@ def test_all_contracts_are_read_page_by_page(client: BillingClient, server: Serv
 
     server.answers = page
     assert [each.contract_id for each in client.all()] == ["c-1", "c-2", "c-3"]
+
+
+def test_pages_that_break_off_are_not_all_there_are(client: BillingClient, server: Server) -> None:
+    server.answers = lambda _: Answer({"contracts": [contract()]})
+    with pytest.raises(BillingAway, match="none of its own"):
+        list(client.all())
 
 
 def test_pages_without_end_are_given_up(client: BillingClient, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,11 +187,11 @@ def test_a_refusal_is_for_good_and_says_its_code(client: BillingClient, server: 
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"error":{"code":"a\\nb"}}', b'{"error":1}', b"\xff"])
-def test_a_refusal_without_a_code_repeats_nothing_of_the_answer(
+def test_a_refusal_without_a_code_is_none_and_repeats_nothing_of_the_answer(
     client: BillingClient, server: Server, body: bytes
 ) -> None:
     server.answers = lambda _: Answer(body, 422)
-    with pytest.raises(BillingRefused, match="no_code"):
+    with pytest.raises(BillingUnknown, match="start: status 422$"):
         client.start("ann", "x", "k")
 
 

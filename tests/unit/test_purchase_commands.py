@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from domain.commands import Command, body_bytes, union_of
-from domain.ids import case_id, identity_id, purchase_id
+from domain.ids import case_id, erasure_id, identity_id, purchase_id
 from domain.orders import Order
 from domain.purchase_commands import PURCHASE_COMMANDS
 from tests.ledger_kit import OPERATOR, ORIGIN
@@ -26,6 +26,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "RequestContract": {"purchase": ID, "round": 1, "attempt": 1},
     "EndPurchase": {"purchase": ID, "reason": "superseded"},
     "DecidePurchase": {"purchase": ID, "case": ID, "action": "adopt"},
+    "AskErasure": {"user": USER, "owners": [ID], "reason": "asked by letter"},
     "OpenCase": {"kind": "deadline", "about": ID, "number": 1, "reason": "late", "evidence": ["17", HASH]},
     "ProposeCaseAction": {"case": ID, "action": "skip", "reason": "by hand"},
     "ApproveCaseAction": {"case": ID, "action": "skip"},
@@ -67,6 +68,8 @@ def test_what_is_encoded_is_decoded_again(command: type[Command]) -> None:
         ("RequestContract", {"attempt": 0}),
         ("EndPurchase", {"reason": "boredom"}),
         ("DecidePurchase", {"action": "ok"}),
+        ("AskErasure", {"user": "ann@example.com"}),
+        ("AskErasure", {"owners": [ID] * 1_001}),
         ("OpenCase", {"evidence": ["0"]}),
         ("OpenCase", {"evidence": ["token"]}),
         ("OpenCase", {"evidence": ["1"] * 101}),
@@ -87,6 +90,7 @@ def test_an_order_knows_what_it_reads_and_what_it_would_begin() -> None:
         "ClaimIdentity": identity_id(ID),
         "ProveIdentity": identity_id(ID),
         "AcceptPurchase": purchase_id(ID),
+        "AskErasure": erasure_id(USER),
         "OpenCase": case_id("deadline", ID, 1),
     }
     assert all(found is None or found in order(name).names() for name, found in began.items())
