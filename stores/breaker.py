@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, TypeVar
 
 import pybreaker
 
@@ -85,10 +85,9 @@ class GuardedBilling:
             self._trying = True
 
     def _went(self, error: BaseException | None) -> None:
-        def again() -> NoReturn | None:
+        def again() -> None:
             if error is not None:
                 raise error
-            return None
 
         with self._lock:
             self._trying = False

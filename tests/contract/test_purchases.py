@@ -439,8 +439,8 @@ def test_another_plan_under_the_same_line_gets_a_contract_of_its_own(at: StoreHo
     apple(at)
     at.work_on(billing=billing)
     says(
-        at, "DID_CHANGE_RENEWAL_PREF", "n1", later=60_000, productId="daily.yearly", purchaseDate=int(time.time() * 1000) + 50_000,
-        appAccountToken=None,
+        at, "DID_CHANGE_RENEWAL_PREF", "n1", later=60_000, productId="daily.yearly",
+        purchaseDate=int(time.time() * 1000) + 50_000, appAccountToken=None,
     )  # fmt: skip
     at.work_on(billing=billing)
     assert saga(at).state == "done"

@@ -191,7 +191,7 @@ def test_a_refusal_without_a_code_is_none_and_repeats_nothing_of_the_answer(
     client: BillingClient, server: Server, body: bytes
 ) -> None:
     server.answers = lambda _: Answer(body, 422)
-    with pytest.raises(BillingUnknown, match="start: status 422$"):
+    with pytest.raises(BillingUnknown, match=r"start: status 422$"):
         client.start("ann", "x", "k")
 
 

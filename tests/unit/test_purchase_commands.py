@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from domain.commands import Command, body_bytes, union_of
-from domain.ids import case_id, erasure_id, identity_id, purchase_id
+from domain.ids import case_id, identity_id, purchase_id
 from domain.orders import Order
 from domain.purchase_commands import PURCHASE_COMMANDS
 from tests.ledger_kit import OPERATOR, ORIGIN
@@ -90,7 +90,6 @@ def test_an_order_knows_what_it_reads_and_what_it_would_begin() -> None:
         "ClaimIdentity": identity_id(ID),
         "ProveIdentity": identity_id(ID),
         "AcceptPurchase": purchase_id(ID),
-        "AskErasure": erasure_id(USER),
         "OpenCase": case_id("deadline", ID, 1),
     }
     assert all(found is None or found in order(name).names() for name, found in began.items())
