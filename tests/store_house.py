@@ -175,6 +175,7 @@ class StoreHouse:
         `ticking`: their clock goes on by a millisecond with every look.
         """
         self.ticking = ticking
+        self.clock = max(self.clock, time.time() + 0.1)  # nothing has come in later than it is being worked on
         self.run(self.working(play, billing, settle_seconds=settle_seconds, apple=apple))
 
     async def working(
