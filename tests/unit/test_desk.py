@@ -8,11 +8,13 @@ import pytest
 
 from domain import commands as c
 from domain import errors
+from domain import purchase_commands as p
 from domain.company import Company
 from domain.desk import Desk
 from domain.entry import Actor
+from domain.erasure import Erasure
 from domain.handlers import HANDLERS, follow_up
-from domain.ids import company_id, is_uuid7
+from domain.ids import company_id, erasure_id, is_uuid7
 from domain.ledger import AggregateCache, Ledger
 from domain.orders import Decided, Order, Repeat, Unit
 from domain.signature import Signature
@@ -214,3 +216,23 @@ def test_a_recorder_that_nobody_bound_stores_no_entries(tmp_path: Path) -> None:
         ledger.save(Company.register("aozora", "Aozora"))  # type: ignore[arg-type]
     assert ledger.recorder.max_notification_id() is None
     ledger.close()
+
+
+def test_an_erasure_is_asked_for_once_and_again_when_there_is_more_to_forget(book: Book) -> None:
+    user, first, second = "ab" * 16, company_id("a"), company_id("b")
+
+    async def scenario() -> None:
+        def asked(*owners: str) -> c.Command:
+            return p.AskErasure(user=user, owners=owners, reason="asked by letter")
+
+        with pytest.raises(errors.OperatorOnly):
+            await book.do(Actor("aozora", "ab" * 16), asked(first))
+        await book.do(OPERATOR, asked(first), "one")
+        with pytest.raises(errors.NothingNew):
+            await book.do(OPERATOR, asked(first), "two")
+        await book.do(OPERATOR, asked(first, second), "three")
+        found = book.ledger.load(erasure_id(user))
+        assert isinstance(found, Erasure)
+        assert (found.user, found.owners) == (user, {first, second})
+
+    run(scenario())
