@@ -12,8 +12,9 @@ from urllib.parse import quote
 import httpx
 import jwt
 
+from stores.answers import LONGEST_WAIT_SECONDS, AnswerTooLong, bounded, digits_of
 from stores.errors import PurchaseGone, StoreAway, StoreRefused
-from stores.strict_json import MAX_BYTES, read_object
+from stores.strict_json import read_object
 from stores.verdict import MessageRefused
 
 PRODUCTION_URL: Final = "https://api.storekit.itunes.apple.com"
@@ -22,10 +23,10 @@ _AUDIENCE: Final = "appstoreconnect-v1"
 _TOKEN_SECONDS: Final = 300
 _RENEW_BEFORE_SECONDS: Final = 60.0
 _MAX_PAGES: Final = 100_000
-_LONGEST_WAIT_SECONDS: Final = 3_600.0
 # of the lookup itself; the retryable ones (4040002, 4040004, 4040006) say so themselves
 _RETRYABLE: Final = {4040002, 4040004, 4040006, 4290000, 5000000, 5000001}
 _NOT_FOUND: Final = 404
+_NOT_FOUND_CODES: Final = range(4_040_000, 4_050_000)  # a proxy's 404 has none, and says nothing of the purchase
 _REFUSED: Final = {400, 403, 409, 422}
 
 
@@ -82,9 +83,11 @@ class AppleClient:
                 if isinstance(payload, str):
                     results = [each.get("sendAttemptResult") for each in _objects(item.get("sendAttempts"))]
                     yield Missed(payload, "SUCCESS" in results)
+            if page.get("hasMore") is False:
+                return
             token = page.get("paginationToken")
             if page.get("hasMore") is not True or not isinstance(token, str):
-                return
+                raise StoreAway("history: a page that does not say whether it is the last")  # what if it is not?
             query["paginationToken"] = token
         raise StoreRefused("history: more pages than there can be")
 
@@ -134,24 +137,24 @@ class AppleClient:
         query: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         try:
-            response = self._http.request(
+            with self._http.stream(
                 method,
                 self._root + path,
                 json=body,
                 params=query or None,
                 headers={"authorization": f"Bearer {self._token()}"},
-            )
-        except httpx.HTTPError as error:
+            ) as response:
+                found = self._read(bounded(response))
+        except (httpx.HTTPError, AnswerTooLong) as error:
             raise StoreAway(f"{name}: {type(error).__name__}") from None
-        found = self._read(response.content)
         if response.is_success:
             if found is None:
                 raise StoreAway(f"{name}: an answer that cannot be read")
             return found
-        code = (found or {}).get("errorCode")
-        told = f"{name}: status {response.status_code}, error {code if isinstance(code, int) else 'unnamed'}"
+        code = _code(found or {})
+        told = f"{name}: status {response.status_code}, error {code or 'unnamed'}"
         if code not in _RETRYABLE:
-            if response.status_code == _NOT_FOUND:
+            if response.status_code == _NOT_FOUND and code in _NOT_FOUND_CODES:
                 raise PurchaseGone(told)
             if response.status_code in _REFUSED:
                 raise StoreRefused(told)
@@ -163,15 +166,20 @@ class AppleClient:
         if not content:
             return {}
         try:
-            return read_object(content) if len(content) <= MAX_BYTES else None
+            return read_object(content)
         except MessageRefused:
             return None
 
     def _wait(self, asked: str) -> float | None:
         """Apple names the moment, in milliseconds since 1970-01-01 UTC."""
-        if not asked.isascii() or not asked.isdigit():
-            return None
-        return min(_LONGEST_WAIT_SECONDS, max(0.0, int(asked) / 1000 - self._now()))
+        until = digits_of(asked)
+        return None if until is None else min(LONGEST_WAIT_SECONDS, max(0.0, until / 1000 - self._now()))
+
+
+def _code(found: dict[str, Any]) -> int:
+    """Apple's number of an error; 0 where there is none."""
+    code = found.get("errorCode")
+    return code if type(code) is int else 0
 
 
 def _part(text: str) -> str:

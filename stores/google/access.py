@@ -7,13 +7,16 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import httpx
 import jwt
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from msgspec import Meta
 
+from stores.answers import AnswerTooLong, bounded
 from stores.errors import StoreAway
 from stores.google.push import GoogleSettingsError
 
@@ -29,10 +32,16 @@ class _KeyFile(msgspec.Struct):
     private_key: str
     token_uri: str
 
+    def __repr__(self) -> str:
+        return f"_KeyFile({self.client_email})"
+
 
 class _Token(msgspec.Struct):
-    access_token: str
-    expires_in: float
+    access_token: Annotated[str, Meta(min_length=1, pattern=r"\A[\x21-\x7e]+\Z")]
+    expires_in: Annotated[float, Meta(gt=0)]
+
+    def __repr__(self) -> str:
+        return f"_Token(for {self.expires_in} s)"
 
 
 class AccessToken:
@@ -42,9 +51,11 @@ class AccessToken:
         """Raise GoogleSettingsError for a file that is no service account's key."""
         try:
             found = msgspec.json.decode(key_file.read_bytes(), type=_KeyFile)
-            load_pem_private_key(found.private_key.encode(), None)
+            key = load_pem_private_key(found.private_key.encode(), None)
         except (OSError, msgspec.DecodeError, ValueError, TypeError) as error:
             raise GoogleSettingsError(f"{key_file} is no service account key: {type(error).__name__}") from None
+        if not isinstance(key, RSAPrivateKey):
+            raise GoogleSettingsError(f"{key_file} is no service account key: {type(key).__name__}, not RSA")
         self._http, self._now, self._key = http, now, found
         self._lock = threading.Lock()
         self._token, self._until = "", float("-inf")
@@ -67,13 +78,15 @@ class AccessToken:
         }  # fmt: skip
         assertion = jwt.encode(claims, self._key.private_key, "RS256")
         try:
-            response = self._http.post(self._key.token_uri, data={"grant_type": _GRANT, "assertion": assertion})
-        except httpx.HTTPError as error:
+            form = {"grant_type": _GRANT, "assertion": assertion}
+            with self._http.stream("POST", self._key.token_uri, data=form) as response:
+                content = bounded(response, max_bytes=_MAX_BYTES)
+        except (httpx.HTTPError, AnswerTooLong) as error:
             raise StoreAway(f"token: {type(error).__name__}") from None
-        if not response.is_success or len(response.content) > _MAX_BYTES:
+        if not response.is_success:
             raise StoreAway(f"token: status {response.status_code}")
         try:
-            token = msgspec.json.decode(response.content, type=_Token)
-        except msgspec.DecodeError:
+            token = msgspec.json.decode(content, type=_Token)
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise StoreAway("token: an answer that is none") from None
         self._token, self._until = token.access_token, self._now() + token.expires_in

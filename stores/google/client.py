@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from stores.answers import AnswerTooLong, bounded, wait_seconds
 from stores.errors import PurchaseGone, StoreAway, StoreRefused
 from stores.strict_json import read_object
 from stores.verdict import MessageRefused
@@ -19,7 +20,6 @@ _GONE: Final = {404, 410}
 # of what was asked itself; everything else (a token of ours that has run out, too) is mended on one of the two sides
 _REFUSED: Final = {400, 409, 412, 422}
 _MAX_PAGES: Final = 1_000
-_LONGEST_WAIT_SECONDS: Final = 3_600.0
 
 
 class PlayClient:
@@ -79,26 +79,27 @@ class PlayClient:
         query: dict[str, str] | None = None,
     ) -> dict[str, Any]:
         try:
-            response = self._http.request(
+            with self._http.stream(
                 method,
                 self._root + path,
                 json=body,
                 params=query,
                 headers={"authorization": f"Bearer {self._access_token()}"},
-            )
-        except httpx.HTTPError as error:
+            ) as response:
+                content = bounded(response)
+        except (httpx.HTTPError, AnswerTooLong) as error:
             raise StoreAway(f"{name}: {type(error).__name__}") from None  # its text holds the address, and the token
         status = response.status_code
-        if status in _GONE:
+        if status in _GONE and _by_google(content):
             raise PurchaseGone(f"{name}: status {status}")
         if status in _REFUSED:
             raise StoreRefused(f"{name}: status {status}")
         if not response.is_success:
-            raise StoreAway(f"{name}: status {status}", _wait(response))
-        if not response.content:
+            raise StoreAway(f"{name}: status {status}", wait_seconds(response.headers.get("retry-after", "")))
+        if not content:
             return {}
         try:
-            return read_object(response.content)
+            return read_object(content)
         except MessageRefused as refused:
             raise StoreAway(f"{name}: an answer that is {refused.rule}") from None
 
@@ -107,6 +108,9 @@ def _part(text: str) -> str:
     return quote(text, safe="")
 
 
-def _wait(response: httpx.Response) -> float | None:
-    asked = response.headers.get("retry-after", "")
-    return min(float(asked), _LONGEST_WAIT_SECONDS) if asked.isascii() and asked.isdigit() else None
+def _by_google(content: bytes) -> bool:
+    """Whether an error is Google's own (https://google.aip.dev/193): a proxy's page says nothing of the purchase."""
+    try:
+        return isinstance(read_object(content).get("error"), dict)
+    except MessageRefused:
+        return False

@@ -83,6 +83,15 @@ def test_the_history_is_read_to_its_end(client: AppleClient, stub: Stub, apple: 
     assert stub.asked[1].path.endswith("?paginationToken=next")
 
 
+@pytest.mark.parametrize("page", [{}, {"hasMore": True}, {"hasMore": "false"}, {"hasMore": True, "paginationToken": 7}])
+def test_a_history_that_breaks_off_is_not_read_to_its_end(client: AppleClient, apple: Apple, page: Any) -> None:
+    apple.answers = lambda _: Answer({"notificationHistory": [{"signedPayload": "a"}], **page})
+    history = client.history(1, 2)
+    assert next(history) == Missed("a", False)
+    with pytest.raises(StoreAway, match="whether it is the last"):
+        next(history)
+
+
 def test_a_history_without_end_is_given_up(client: AppleClient, apple: Apple, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stores.apple.client._MAX_PAGES", 2)
     apple.answers = lambda _: Answer({"hasMore": True, "paginationToken": "next"})
@@ -112,6 +121,11 @@ def test_consumption_and_finishing_are_sent(client: AppleClient, stub: Stub, app
     [
         (404, {"errorCode": 4040010}, PurchaseGone),
         (404, {"errorCode": 4040002}, StoreAway),
+        (404, b"<html>", StoreAway),
+        (404, {"errorCode": 5000000}, StoreAway),
+        (404, {"errorCode": "4040010"}, StoreAway),
+        (404, {"errorCode": [4040010]}, StoreAway),
+        (500, {"errorCode": {"a": 1}}, StoreAway),
         (400, {"errorCode": 4000006}, StoreRefused),
         (401, b"Unauthenticated", StoreAway),
         (429, {"errorCode": 4290000}, StoreAway),
@@ -131,7 +145,10 @@ def test_what_passes_is_told_from_what_does_not(
     assert "secret-id" not in str(found.value)
 
 
-@pytest.mark.parametrize(("header", "seconds"), [("1790000030000", 30.0), ("1", 0.0), ("soon", None), ("", None)])
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("1790000030000", 30.0), ("1", 0.0), ("soon", None), ("", None), ("9" * 400, None), ("9" * 5_000, None)],
+)
 def test_apple_says_until_when_to_wait(client: AppleClient, apple: Apple, header: str, seconds: float | None) -> None:
     apple.answers = lambda _: Answer({"errorCode": 4290000}, 429, {"retry-after": header})
     with pytest.raises(StoreAway) as found:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import httpx
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from stores.errors import StoreAway
@@ -73,7 +73,19 @@ def test_it_is_kept_until_a_minute_before_it_runs_out(access: AccessToken, stub:
     assert len(stub.asked) == 2
 
 
-@pytest.mark.parametrize("answer", [Answer(b"", 500), Answer(b"{}"), Answer(b"<html>"), Answer(b"x" * 70_000)])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(b"", 500),
+        Answer(b"{}"),
+        Answer(b"<html>"),
+        Answer(b"x" * 70_000),
+        Answer(b'{"access_token":"\xff","expires_in":3600}'),
+        Answer({"access_token": "", "expires_in": 3600}),
+        Answer({"access_token": "a\nb", "expires_in": 3600}),
+        Answer({"access_token": "t", "expires_in": -1}),
+    ],
+)
 def test_an_answer_that_is_no_token_passes(access: AccessToken, google: Google, answer: Answer) -> None:
     google.answers = lambda _: answer
     with pytest.raises(StoreAway):
@@ -103,3 +115,18 @@ def test_a_purchase_is_revoked_with_all_of_its_money(stub: Stub, google: Google)
         PlayClient(http, "com.example", lambda: "t", base_url=stub.url).revoke("tok/en")
     assert stub.asked[0].path.endswith("/com.example/purchases/subscriptionsv2/tokens/tok%2Fen:revoke")
     assert json.loads(stub.asked[0].body) == {"revocationContext": {"fullRefund": {}}}
+
+
+def test_a_key_of_another_kind_is_refused_at_the_start(tmp_path: Path) -> None:
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file = tmp_path / "key.json"
+    file.write_text(json.dumps({"client_email": "a", "private_key": pem.decode(), "token_uri": "http://x"}))
+    with httpx.Client() as http, pytest.raises(GoogleSettingsError, match="not RSA"):
+        AccessToken(http, file)
+
+
+def test_nothing_that_is_kept_shows_the_key_or_the_token(access: AccessToken) -> None:
+    access()
+    shown = repr(vars(access)["_key"]) + repr(access)
+    assert "PRIVATE" not in shown
+    assert "t-1" not in shown

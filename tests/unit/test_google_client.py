@@ -93,6 +93,13 @@ def test_what_went_wrong_says_whether_it_may_be_asked_again_and_nothing_secret(
     assert str(raised.value) == f"subscriptionsv2.get: status {status}"
 
 
+@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize("body", [b"<html>", b"", b'{"error":"gone"}'])
+def test_a_proxy_does_not_say_that_a_purchase_is_gone(status: int, body: bytes) -> None:
+    with google(lambda _: Answer(body, status)) as (_, client), pytest.raises(StoreAway):
+        client.subscription(TOKEN)
+
+
 @pytest.mark.parametrize(("header", "seconds"), [("7", 7.0), ("999999", 3_600.0), ("soon", None), ("", None)])
 def test_how_long_google_asks_us_to_wait_is_told(header: str, seconds: float | None) -> None:
     waiting = Answer(b"", 429, {"retry-after": header})
