@@ -32,6 +32,7 @@ COMMANDS = {
     "deadletters": "cli.commands.deadletters:app",
     "rebuild": "cli.commands.rebuild:rebuild",
     "archive": "cli.commands.archive:app",
+    "tieout": "cli.commands.tieout:tieout",
     "simulate-store": "cli.commands.simulate_store:simulate_store",
 }
 

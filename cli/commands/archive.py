@@ -33,10 +33,10 @@ def verify(*, data: Path | None = None, json: bool = False) -> int:
     from cli.wiring.stores import open_stores
 
     settings = load_settings(data_dir=data)
-    folder = _folder(settings)
+    folder = folder_of(settings)
     stores = open_stores(settings, folder)
     entries, inbox = stores.entries(), stores.parcels()
-    with _progress(json) as show, archive_of(settings, folder) as archive:
+    with checking_progress(json) as show, archive_of(settings, folder) as archive:
         report = check_archive(entries, inbox, archive, show)
     return _told(report, ("log", "inbox", "archive", "still to be archived"), json=json)
 
@@ -63,11 +63,11 @@ def reverify(*, data: Path | None = None, json: bool = False) -> int:
     from stores.reverify import Reverifier
 
     settings = load_settings(data_dir=data)
-    folder = _folder(settings)
+    folder = folder_of(settings)
     vault = open_stores(settings, folder).vault()
     keys = PayloadKeys(Vault(vault, FileKeyProvider(master_key_of(settings, folder), (SERVICE,))), vault)
     reverifier = Reverifier(apple_verifier(settings, online=False, max_age_seconds=None), google_app(settings))
-    with _progress(json) as show, archive_of(settings, folder) as archive:
+    with checking_progress(json) as show, archive_of(settings, folder) as archive:
         report = reverify_archive(archive, Payloads(keys).open, reverifier, show)
     return _told(report, ("signatures", "without a signature", "erased"), json=json)
 
@@ -88,7 +88,8 @@ def archive_of(settings: Settings, folder: DataFolder) -> Iterator[Any]:
         yield TopicArchive(TopicLog(reader))
 
 
-def _folder(settings: Settings) -> DataFolder:
+def folder_of(settings: Settings) -> DataFolder:
+    """The data folder, which has a ledger. Raises NothingToCheck."""
     folder = DataFolder(settings.data_dir)
     if not settings.clustered and not folder.exists():
         raise NothingToCheck(f"there is no ledger in {folder.path}")
@@ -96,7 +97,8 @@ def _folder(settings: Settings) -> DataFolder:
 
 
 @contextmanager
-def _progress(json: bool) -> Iterator[Progress]:
+def checking_progress(json: bool) -> Iterator[Progress]:
+    """A bar for each part of a check; none with JSON."""
     with progress_bar(shown=not json) as bar:
         tasks: dict[str, Any] = {}
 

@@ -99,9 +99,17 @@ def translate_transaction(message: AppleMessage) -> StoreNotification:
     )
 
 
+def state_of_status(status: int) -> State | None:
+    """A subscription's state by Apple's number of it; None for one that this release does not know.
+
+    https://developer.apple.com/documentation/appstoreserverapi/status
+    """
+    return _STATES.get(status)
+
+
 def _standing(payload: Fields, signed_at: int) -> Standing | None:
     """The status is as of the signed date of the whole message."""
-    state = _STATES.get(integer_of(object_of(payload, "data"), "status") or 0)
+    state = state_of_status(integer_of(object_of(payload, "data"), "status") or 0)
     return None if state is None else Standing(signed_at, state)
 
 
