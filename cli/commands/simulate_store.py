@@ -129,7 +129,10 @@ def run_loss_test(count: int, seed: int, folder: Path | None) -> int:
         f"lost {len(found.lost)}, altered {len(found.altered)}, recorded twice {len(found.doubled)}, "
         f"lines that stand wrongly {len(found.wrong_state)}, contracts made twice {len(found.wrong_contracts)}"
     )
-    for line in (*found.lost[:5], *found.altered[:5], *found.doubled[:5], *found.wrong_state[:5]):
+    compared = ", ".join(f"{number} {part}" for part, number in found.compared.items())
+    console.print(f"store, ledger and billing: {compared}; unexplained differences {len(found.differences)}")
+    shown = (found.lost, found.altered, found.doubled, found.wrong_state, found.wrong_contracts, found.differences)
+    for line in (line for kind in shown for line in kind[:5]):
         console.print(f"  {line}", markup=False)
     return 0 if found.clean else 1
 

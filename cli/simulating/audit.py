@@ -25,7 +25,10 @@ from stores.parcel_format import is_fetched, is_google, is_handed_in, read_heade
 
 @dataclass
 class Audit:
-    """`lost`: sent, and not archived; `altered`: archived, and not byte for byte what was sent."""
+    """`lost`: sent, and not archived; `altered`: archived, and not byte for byte what was sent.
+
+    `differences`: what `daicho tieout` could not explain, `compared` how much it has looked at.
+    """
 
     sent: int = 0
     first_try: int = 0
@@ -36,11 +39,14 @@ class Audit:
     doubled: list[str] = field(default_factory=list)
     wrong_state: list[str] = field(default_factory=list)
     wrong_contracts: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
+    compared: dict[str, int] = field(default_factory=dict)
 
     @property
     def clean(self) -> bool:
         """Whether nothing was lost, altered, done twice or concluded wrongly."""
-        return not (self.lost or self.altered or self.doubled or self.wrong_state or self.wrong_contracts)
+        wrong = self.wrong_state or self.wrong_contracts or self.differences
+        return not (self.lost or self.altered or self.doubled or wrong)
 
 
 def audit(world: World, folder: DataFolder) -> Audit:

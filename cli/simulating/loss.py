@@ -53,7 +53,7 @@ class LossTest:
         self._data = settings.data_dir
 
     def run(self) -> tuple[Audit, list[str]]:
-        """Send, disturb, drain, stop, audit; the faults beside it."""
+        """Send, disturb, drain, stop, audit, tie out; the faults beside it."""
         with self._shop as shop:
             shop.open()
             self._sending.set()
@@ -68,7 +68,11 @@ class LossTest:
             world = shop.world
             if shop.service is not None:
                 shop.service.stop()
-            return audit(world, folder_of(self._data)), self._faults
+            found = audit(world, folder_of(self._data))
+            tied = shop.tie_out()
+            found.differences += [each["what"] for each in tied["differences"]]
+            found.compared.update(tied["looked_at"])
+            return found, self._faults
 
     # -- the stores --------------------------------------------------------------------------------------------------
 

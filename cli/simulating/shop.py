@@ -1,12 +1,15 @@
 """A service with both stores and a billing system around it: what demo, loss test and measurements start with."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from cli.commands.simulate_store import write_files
-from cli.demo.service import Person, RunningService
-from cli.settings import Settings
+from cli.demo.service import DemoFailed, Person, RunningService
+from cli.settings import Settings, child_environment
 from simulator.faults import Faults
 from simulator.world import World
 
@@ -28,8 +31,8 @@ class Shop:
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._running.__enter__()
-        more = {**self.world.settings(COMPANY), **write_files(self.world, self.folder), **self._more}
-        self.service = RunningService(self.settings, self.folder / "service.log", more, keep_log=True)
+        self._more = {**self.world.settings(COMPANY), **write_files(self.world, self.folder), **self._more}
+        self.service = RunningService(self.settings, self.folder / "service.log", self._more, keep_log=True)
         base = f"{self.service.url}/v1/stores"
         self.world.notify(apple=f"{base}/apple/notifications", google=f"{base}/google/notifications")
         return self
@@ -57,6 +60,21 @@ class Shop:
         else:
             service.stop()
         service.start()
+
+    def tie_out(self) -> dict[str, Any]:
+        """`daicho tieout` on the service's files, with nothing explained by having been heard of just now."""
+        command = [sys.executable, "-m", "cli.main", "tieout", "--data", str(self.settings.data_dir), "--json"]
+        ran = subprocess.run(
+            [*command, "--settling", "0"],
+            env=child_environment(self._more),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if ran.returncode not in {0, 1}:
+            raise DemoFailed(f"daicho tieout: {ran.stderr.strip()}")
+        found: dict[str, Any] = json.loads(ran.stdout)
+        return found
 
     @property
     def url(self) -> str:
