@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from merkle.hashing import leaf_hash
 from storage.due_work import DueWorkStore, Work
+from streams.deadlines import Deadline
 from streams.processor import Record, fresh
 from streams.store_tasks import Task, wanted
 
@@ -56,5 +57,8 @@ class StoreIntake:
         owners: Mapping[str, str] = self._parcels.owners(payloads) if payloads else {}
         now = self._clock()
         for kind, about, after_seconds in found:
+            if isinstance(about, Deadline):
+                yield about.work()
+                continue
             owned = about._replace(owner=owners.get(about.payload, "")) if isinstance(about, Task) else about
             yield owned.work(kind, now + after_seconds)

@@ -2,7 +2,7 @@
 
 message received (valid) ─▶ observe      … (unverified) ─▶ judge
 something observed, bound ─▶ follow      (does a purchase begin, join, end?)
-a purchase has moved ─▶ purchase         (the saga's next step)
+a purchase has moved ─▶ purchase         (the saga's next step), deadline (does it move on?)
 a conflict, a contradiction, a purchase that waits for people ─▶ people       a decision of theirs ─▶ decide
 """
 
@@ -16,6 +16,7 @@ import msgspec
 from domain.case import CaseKind
 from domain.entry import Envelope, decode_envelope, parse_time
 from storage.due_work import Work
+from streams.deadlines import DEADLINE, STUCK, Deadline
 
 OBSERVE: Final = "observe"
 FETCH: Final = "fetch"
@@ -82,7 +83,7 @@ class Wanted(NamedTuple):
     """Work that an entry asks for, `after_seconds` from now. A task's owner is still to be looked up."""
 
     kind: str
-    about: Task | About
+    about: Task | About | Deadline
     after_seconds: float = 0.0
 
 
@@ -143,6 +144,7 @@ def _follow_identity(envelope: Envelope, about: About) -> Iterator[Wanted]:
 def _purchase(envelope: Envelope, about: About) -> Iterator[Wanted]:
     data: Any = _of(envelope.data)
     yield Wanted(PURCHASE, about)
+    yield Wanted(DEADLINE, Deadline(STUCK, about.aggregate, about.since, str(about.position)))
     if envelope.type == "PurchaseMoved" and data.after == "parked":
         kind = CaseKind.IDENTITY_CONFLICT if data.outcome == "conflict" else CaseKind.SAGA_PARKED
         yield Wanted(PEOPLE, about._replace(case=kind))

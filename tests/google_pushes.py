@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from stores.google.push import GoogleApp
 from tests.http_stub import Answer, Asked, Stub, serving
 
+NOW = int(time.time() * 1000)
+"""When everything happens that a test gives no time for; the same each time, so that a message may be repeated."""
 APP = GoogleApp(
     "com.example.daily", "projects/p/subscriptions/s", "https://pay.example/push", "push@p.iam.gserviceaccount.com"
 )
@@ -57,7 +59,7 @@ def key_server() -> Iterator[tuple[KeyServer, Stub]]:
         yield server, stub
 
 
-def notification(token: str = "token-1", code: int = 4, at: int = 1_790_000_000_000, **more: Any) -> dict[str, Any]:
+def notification(token: str = "token-1", code: int = 4, at: int = NOW, **more: Any) -> dict[str, Any]:
     """A developer notification about a subscription."""
     return {
         "version": "1.0", "packageName": APP.package, "eventTimeMillis": str(at),

@@ -35,6 +35,8 @@ from stores.purchases import HandIn
 from stores.reading import Reader
 from stores.receive import Receiver
 from streams.billing_steps import BillingSteps, NoBilling
+from streams.deadline_work import DeadlineWork, told
+from streams.deadlines import DEADLINE
 from streams.erase_work import EraseWork
 from streams.ledger_bridge import Bridge
 from streams.people_work import DecideWork, PeopleWork
@@ -209,7 +211,9 @@ class StoreHouse:
         assert self.work is not None
         messages = Messages(self.parcels, Payloads(self.keys), Reader(google_pushes.APP))
         identities = Identities(lambda user: self.reveal(user) is not None)
-        observe = ObserveWork(self.bridge, messages, self.work, then=identities.commands, clock=self.now)
+        observe = ObserveWork(
+            self.bridge, messages, self.work, then=identities.commands, later=told, clock=self.now
+        )  # fmt: skip
         if self.at_billing is None or self.at_billing.billing is not billing:
             self.at_billing = BillingSteps(
                 self.bridge, billing or NoBilling(), self.reveal, settle_seconds=settle_seconds, clock=self.now
@@ -226,6 +230,7 @@ class StoreHouse:
             (PEOPLE, PeopleWork(self.bridge)),
             (DECIDE, DecideWork(self.bridge)),
             (ERASE, EraseWork(self.bridge, self.keys, self)),
+            (DEADLINE, DeadlineWork(self.bridge, messages, play, clock=self.now)),
         ]
 
     def reveal(self, pseudonym: str) -> tuple[str, str] | None:

@@ -20,6 +20,8 @@ from stores.google.push import GoogleSettingsError
 from stores.intake import AppleIntake
 from stores.reading import Reader
 from streams.billing_steps import BillingSteps, NoBilling
+from streams.deadline_work import DeadlineWork, told
+from streams.deadlines import DEADLINE
 from streams.erase_work import EraseWork
 from streams.executors import Executor
 from streams.ledger_bridge import Bridge
@@ -67,7 +69,14 @@ class StoreSide:
         self.billing = billing_client(settings)
         messages = Messages(self._parcels, Payloads(ledger.payload_keys), Reader(google_app(settings)))
         identities = Identities(lambda user: ledger.subjects.reveal(user) is not None)
-        observe = ObserveWork(self.bridge, messages, self.work, then=identities.commands, later=Sweeps().works)
+        sweeps = Sweeps()
+        observe = ObserveWork(
+            self.bridge,
+            messages,
+            self.work,
+            then=identities.commands,
+            later=lambda task, said: [*sweeps.works(task, said), *told(task, said)],
+        )
         follow = FollowWork(self.bridge, self.work)
         at_billing = BillingSteps(
             self.bridge,
@@ -94,6 +103,9 @@ class StoreSide:
             self._executor(SWEEP, sweep, OBSERVED_AT_ONCE),
             self._executor(
                 ERASE, EraseWork(self.bridge, ledger.payload_keys, ledger.subjects), FETCHED_AT_ONCE, max_attempts=None
+            ),
+            self._executor(
+                DEADLINE, DeadlineWork(self.bridge, messages, self.play), FETCHED_AT_ONCE, max_attempts=None
             ),
             *self._reconcilers(settings, messages),
         ]

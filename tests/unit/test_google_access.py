@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from stores.errors import StoreAway
-from stores.google.access import SCOPE, AccessToken
+from stores.google.access import SCOPE, AccessToken, _Token
 from stores.google.client import PlayClient
 from stores.google.push import GoogleSettingsError
 from tests.http_stub import Answer, Asked, Stub, serving
@@ -127,6 +127,6 @@ def test_a_key_of_another_kind_is_refused_at_the_start(tmp_path: Path) -> None:
 
 def test_nothing_that_is_kept_shows_the_key_or_the_token(access: AccessToken) -> None:
     access()
-    shown = repr(vars(access)["_key"]) + repr(access)
+    shown = repr(vars(access)["_key"]) + repr(access) + repr(_Token("t-1", 3_600.0))
     assert "PRIVATE" not in shown
     assert "t-1" not in shown

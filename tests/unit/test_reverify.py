@@ -90,6 +90,8 @@ def test_googles_token_holds_at_the_moment_it_was_received() -> None:
     assert reverifier().judge(years_later, VALID, proof).reason == "the token did not hold when it was received"
     assert reverifier().judge(push(), VALID, NO_PROOF).reason == "no key to verify it with"
     assert Reverifier(None, None).judge(push(), VALID, proof).holds is False
+    cut = reverifier().judge(push()[:-20], VALID, proof)
+    assert (cut.holds, bool(cut.reason)) == (False, True)
 
 
 @pytest.mark.parametrize(
