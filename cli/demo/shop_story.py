@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -23,15 +24,18 @@ Say = Callable[[str], None]
 
 
 class ShopStory:
-    """Plays it against a running service that the world's stores post to. `facts` collects what the report says."""
+    """Plays it against a running service that the world's stores post to. `facts` collects what the report says.
 
-    def __init__(self, world: World, url: str, settings: Settings, say: Say) -> None:
+    `secrets`: the folder of the token issuer, where it is not in the data folder.
+    """
+
+    def __init__(self, world: World, url: str, settings: Settings, say: Say, secrets: Path | None = None) -> None:
         self._world, self._say = world, say
         base = f"{url}/v1/stores"
         world.notify(apple=f"{base}/apple/notifications", google=f"{base}/google/notifications")
-        self._operator = Person(url, settings, "")
+        self._operator = Person(url, settings, "", secrets)
         self._operator.ask("POST", "/v1/companies", key="demo-shop", json={"code": COMPANY, "name": "Daily Press K.K."})
-        self._backend = Person(url, settings, COMPANY)
+        self._backend = Person(url, settings, COMPANY, secrets)
         self._run = f"{int(time.time() * 1000)}"
         self.facts: dict[str, Any] = {}
 
