@@ -20,15 +20,23 @@ import uvloop
 
 ANSWER_SECONDS: Final = 60.0
 RUN_SECONDS: Final = 300.0
+HOST: Final = "127.0.0.1"
+Due = tuple[float, bytes]
+"""When a request is due (perf_counter; 0: at once), and its bytes."""
 
 
 class Job(msgspec.Struct):
-    """Send every request of `file` (each behind its length, 4 bytes) once, over `connections` connections."""
+    """Send every request of `file` (each behind its length, 4 bytes) once, over `connections` connections.
+
+    `per_second`: so many are due in a second, evenly, and each one's latency counts from when it was due, however long
+    it had to wait for a connection. 0: as fast as answers come.
+    """
 
     host: str
     port: int
     connections: int
     file: str
+    per_second: float = 0.0
 
 
 class Outcome(msgspec.Struct):
@@ -55,13 +63,13 @@ class Request(NamedTuple):
         return "\r\n".join([*lines, "", ""]).encode() + self.body
 
 
-def send(port: int, requests: Sequence[Request], connections: int, file: Path, host: str = "127.0.0.1") -> Outcome:
+def send(port: int, requests: Sequence[Request], connections: int, file: Path, *, per_second: float = 0.0) -> Outcome:
     """Send the requests from a process of its own. Raises RuntimeError unless every answer is a success."""
     with file.open("wb") as out:
         for request in requests:
-            encoded = request.encode(f"{host}:{port}")
+            encoded = request.encode(f"{HOST}:{port}")
             out.write(len(encoded).to_bytes(4, "big") + encoded)
-    job = msgspec.json.encode(Job(host, port, connections, str(file)))
+    job = msgspec.json.encode(Job(HOST, port, connections, str(file), per_second))
     command = [sys.executable, "-m", "benchmarks.load"]
     done = subprocess.run(command, input=job, stdout=subprocess.PIPE, check=True, timeout=RUN_SECONDS)
     outcome = msgspec.json.decode(done.stdout, type=Outcome)
@@ -73,7 +81,7 @@ def send(port: int, requests: Sequence[Request], connections: int, file: Path, h
 class _Connection(asyncio.Protocol):
     """Sends the next request as soon as the last one is answered."""
 
-    def __init__(self, requests: Iterator[bytes], outcome: "_Collected") -> None:
+    def __init__(self, requests: Iterator[Due], outcome: "_Collected") -> None:
         self._requests = requests
         self._outcome = outcome
         self._parser = httptools.HttpResponseParser(self)
@@ -102,13 +110,17 @@ class _Connection(asyncio.Protocol):
         self._next()
 
     def _next(self) -> None:
-        request = next(self._requests, None)
-        if request is None:
+        due, request = next(self._requests, (0.0, b""))
+        if not request:
             self.done.set_result(None)
             self._transport.close()
             return
-        self._sent = time.perf_counter()
-        self._transport.write(request)  # type: ignore[attr-defined]
+        now = time.perf_counter()
+        self._sent = due or now
+        if due > now:
+            asyncio.get_running_loop().call_later(due - now, self._transport.write, request)  # type: ignore[attr-defined]
+        else:
+            self._transport.write(request)  # type: ignore[attr-defined]
 
 
 class _Collected:
@@ -128,9 +140,10 @@ async def run(job: Job) -> Outcome:
     """Send everything."""
     requests = _read(Path(job.file))
     collected = _Collected()
-    todo = iter(requests)
     loop = asyncio.get_running_loop()
     start = time.perf_counter()
+    each = 1 / job.per_second if job.per_second else 0.0
+    todo = ((start + each * number if each else 0.0, request) for number, request in enumerate(requests))
     made = await asyncio.gather(
         *(
             loop.create_connection(lambda: _Connection(todo, collected), job.host, job.port)
