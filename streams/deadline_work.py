@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from domain.case import Case, CaseState
 from domain.ids import purchase_id, subscription_id
 from domain.purchase import PurchaseSaga
@@ -24,6 +26,7 @@ from streams.ledger_bridge import Bridge
 from streams.store_tasks import Task
 
 LOOK_AGAIN_SECONDS: Final = 3_600.0
+_MOVES: Final = ("PurchaseAccepted", "PurchaseMoved", "PurchaseEnding", "PurchaseReopened", "PurchaseUserNamed")
 _WAITS_FOR_A_USER: Final = frozenset({Step.VERIFY, Step.BIND})
 
 
@@ -78,47 +81,53 @@ class DeadlineWork:
         later: list[tuple[Lease, float]] = []
         for lease in leases:
             try:
-                if self._over(Deadline.of(lease.payload)):
+                seconds = self._look(Deadline.of(lease.payload))
+                if seconds is None:
                     done.append(lease)
                 else:
-                    later.append((lease, LOOK_AGAIN_SECONDS))
+                    later.append((lease, seconds))
             except Exception as error:  # noqa: BLE001 the others go on
                 failed.append(Failure(lease, one_line(error)))
             hold()
         return Done(done=done, failed=failed, later=later)
 
-    def _over(self, deadline: Deadline) -> bool:
-        """Whether nothing is left to be looked at."""
+    def _look(self, deadline: Deadline) -> float | None:
+        """After how many seconds to look again; None when nothing is left to be looked at."""
         opening = deadline.case()
         case = self._bridge.load(Case, opening.case)
         if self._settled(deadline):
             if case is not None and case.state is not CaseState.CLOSED:
                 self._bridge.do([(f"settled {case.id} v{case.version}", CloseCase(case=case.id, action=None))])
-            return True
+            return None
         if case is None:
+            now = self._since_its_last_move(deadline)
+            if now.alarm_at > self._clock():
+                return now.alarm_at - self._clock()
+            opening = msgspec.structs.replace(opening, reason=now.case().reason, evidence=(now.evidence,))
             # A crash after this finds the case at the next look.
             self._bridge.do([(f"open {opening.case}", opening)])
-            return False
-        return case.state is CaseState.CLOSED  # people have seen to it
+            return LOOK_AGAIN_SECONDS
+        return None if case.state is CaseState.CLOSED else LOOK_AGAIN_SECONDS  # people have seen to it
+
+    def _since_its_last_move(self, deadline: Deadline) -> Deadline:
+        """A purchase's time begins anew with each of its moves."""
+        last = self._bridge.last_entry(deadline.about, *_MOVES) if deadline.name == STUCK else None
+        return deadline if last is None else deadline._replace(since=last.at, evidence=str(last.position))
 
     def _settled(self, deadline: Deadline) -> bool:
         if deadline.name == STUCK:
-            return self._moved_on(deadline)
+            return self._nothing_to_do(deadline)
         line = self._bridge.load(Subscription, deadline.about)
         if deadline.name == ACKNOWLEDGE:
             return line is None or line.history.state is not State.ACTIVE or self._acknowledged(deadline)
         return line is not None and _given_back(line, int(deadline.since * 1000))
 
-    def _moved_on(self, deadline: Deadline) -> bool:
+    def _nothing_to_do(self, deadline: Deadline) -> bool:
+        """Whether no machine has to do anything: it is over, before people, or waits to hear whose it is."""
         purchase = self._bridge.load(PurchaseSaga, deadline.about)
         if purchase is None or purchase.state not in WORK:
-            return True  # over, or before people already
-        if purchase.user is None and purchase.state in _WAITS_FOR_A_USER:
-            return True  # nobody has said yet whose it is; that is the user's to say
-        last = self._bridge.last_entry(
-            purchase.id, "PurchaseAccepted", "PurchaseMoved", "PurchaseEnding", "PurchaseReopened", "PurchaseUserNamed"
-        )
-        return last is None or str(last.position) != deadline.evidence
+            return True
+        return purchase.user is None and purchase.state in _WAITS_FOR_A_USER
 
     def _acknowledged(self, deadline: Deadline) -> bool:
         """Google's word on it, since an acknowledgement leaves no message; False where Google cannot be asked."""

@@ -61,9 +61,9 @@ class Deadline(NamedTuple):
     def work(self) -> Work:
         """It as work, in no order, since it waits for nobody.
 
-        There is one for each move of a purchase, for each request of a store's, and for a line's acknowledgement.
+        There is one for a purchase that goes on, for a line's acknowledgement, and for each request of a store's.
         """
-        matter = {STUCK: self.evidence, ACKNOWLEDGE: ""}.get(self.name, str(int(self.since)))
+        matter = "" if self.name in {STUCK, ACKNOWLEDGE} else str(int(self.since))
         key = f"{DEADLINE}:{self.name}:{self.about}:{matter}"
         return Work(DEADLINE, key, json.dumps(self._asdict()), self.alarm_at)
 

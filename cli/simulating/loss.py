@@ -26,6 +26,7 @@ HAND_IN_EVERY: Final = 10
 QUIET_SHARE: Final = 0.01
 MOST_PENDING: Final = 48
 DRAIN_SECONDS: Final = 300.0
+DRAIN_SECONDS_EACH: Final = 0.1
 PAUSES: Final = (0.5, 3.0)
 Store = AppleStore | GooglePlay
 
@@ -175,7 +176,7 @@ class LossTest:
 
     def _drain(self) -> None:
         """Until nothing is to be sent, the spool is empty, and nothing has been written for a while."""
-        deadline = time.monotonic() + DRAIN_SECONDS
+        deadline = time.monotonic() + max(DRAIN_SECONDS, self._count * DRAIN_SECONDS_EACH)
         quiet_since, head = time.monotonic(), -1
         while time.monotonic() < deadline:
             now = self._head()
