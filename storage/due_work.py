@@ -37,9 +37,11 @@ COMMIT;
 _SEQUENCED: Final = """
 CREATE INDEX IF NOT EXISTS due_work_sequence ON due_work (sequence, id) WHERE sequence <> '';
 """
-# nothing of the same sequence was put before and is still there: waiting, leased or dead
+# Nothing of the same sequence was put before and is still there: waiting, leased or dead. That the sequence is not empty
+# is said twice, since the index is only used where the query itself says so: without it each row reads the whole table.
 NOTHING_BEFORE: Final = """(sequence = '' OR NOT EXISTS (
-    SELECT 1 FROM due_work AS earlier WHERE earlier.sequence = due_work.sequence AND earlier.id < due_work.id))"""
+    SELECT 1 FROM due_work AS earlier
+    WHERE earlier.sequence <> '' AND earlier.sequence = due_work.sequence AND earlier.id < due_work.id))"""
 _LEASE: Final = f"""
 UPDATE due_work SET lease_owner = ?1, leased_until = ?2, fence = fence + 1, attempts = attempts + 1
 WHERE id IN (SELECT id FROM due_work WHERE kind = ?3 AND dead = 0 AND due_at <= ?4 AND leased_until <= ?4

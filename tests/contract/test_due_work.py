@@ -9,7 +9,7 @@ import pytest
 
 from domain.errors import StorageUnavailable
 from domain.ledger import Ledger
-from storage.due_work import DueWork, DueWorkStore, LeaseLost, Work
+from storage.due_work import _LEASE, NOTHING_BEFORE, DueWork, DueWorkStore, LeaseLost, Work
 from storage.postgres.due_work import PostgresDueWork
 from tests.postgres_server import TestDatabase
 
@@ -352,3 +352,16 @@ def test_new_work_in_postgresql_wakes_whoever_listens(database: TestDatabase) ->
         work.put(piece("a"))
         assert next(listener.notifies(timeout=10)).channel == "daicho_main.work"
     work.close()
+
+
+def test_what_comes_before_in_a_sequence_is_looked_up_and_not_searched_for(path: Path) -> None:
+    """With ten thousand pieces waiting a search took seconds, under the ledger's write lock."""
+    DueWork(path).close()
+    connection = sqlite3.connect(path)
+    next_at = f"SELECT min(due_at) FROM due_work WHERE kind = ? AND dead = 0 AND {NOTHING_BEFORE}"
+    for statement, bound in ((_LEASE, ("me", 1.0, KIND, 1.0, 1)), (next_at, (KIND,))):
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", bound)
+        steps = [row[3] for row in plan if "earlier" in row[3]]
+        assert steps, "the plan says nothing of it"
+        assert all(step.startswith("SEARCH earlier USING") and "due_work_sequence" in step for step in steps), steps
+    connection.close()
