@@ -37,8 +37,8 @@ COMMIT;
 _SEQUENCED: Final = """
 CREATE INDEX IF NOT EXISTS due_work_sequence ON due_work (sequence, id) WHERE sequence <> '';
 """
-# Nothing of the same sequence was put before and is still there: waiting, leased or dead. That the sequence is not empty
-# is said twice, since the index is only used where the query itself says so: without it each row reads the whole table.
+# Nothing of the same sequence was put before and is still there: waiting, leased or dead. That a sequence is not empty
+# is said once more for the index, which is used only where the query says so: else each row reads the whole table.
 NOTHING_BEFORE: Final = """(sequence = '' OR NOT EXISTS (
     SELECT 1 FROM due_work AS earlier
     WHERE earlier.sequence <> '' AND earlier.sequence = due_work.sequence AND earlier.id < due_work.id))"""
