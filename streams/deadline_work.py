@@ -19,14 +19,12 @@ from stores.reading import NotSetUp, Said
 from stores.receive import OwnerErased
 from stores.verdict import MessageRefused
 from streams.deadlines import ACKNOWLEDGE, CONSUMPTION, REVIEW, STUCK, Deadline
-from streams.executors import Failure
 from streams.executors import Verdict as Done
-from streams.faults import one_line
+from streams.executors import one_by_one
 from streams.ledger_bridge import Bridge
-from streams.store_tasks import Task
+from streams.store_tasks import MOVES, Task
 
 LOOK_AGAIN_SECONDS: Final = 3_600.0
-_MOVES: Final = ("PurchaseAccepted", "PurchaseMoved", "PurchaseEnding", "PurchaseReopened", "PurchaseUserNamed")
 _WAITS_FOR_A_USER: Final = frozenset({Step.VERIFY, Step.BIND})
 
 
@@ -75,21 +73,8 @@ class DeadlineWork:
         self._bridge, self._messages, self._play, self._clock = bridge, messages, play, clock
 
     def run(self, leases: Sequence[Lease], hold: Callable[[], None]) -> Done:
-        """Look at each; each stands for itself."""
-        done: list[Lease] = []
-        failed: list[Failure] = []
-        later: list[tuple[Lease, float]] = []
-        for lease in leases:
-            try:
-                seconds = self._look(Deadline.of(lease.payload))
-                if seconds is None:
-                    done.append(lease)
-                else:
-                    later.append((lease, seconds))
-            except Exception as error:  # noqa: BLE001 the others go on
-                failed.append(Failure(lease, one_line(error)))
-            hold()
-        return Done(done=done, failed=failed, later=later)
+        """Look at each."""
+        return one_by_one(leases, hold, lambda lease: self._look(Deadline.of(lease.payload)))
 
     def _look(self, deadline: Deadline) -> float | None:
         """After how many seconds to look again; None when nothing is left to be looked at."""
@@ -111,7 +96,7 @@ class DeadlineWork:
 
     def _since_its_last_move(self, deadline: Deadline) -> Deadline:
         """A purchase's time begins anew with each of its moves."""
-        last = self._bridge.last_entry(deadline.about, *_MOVES) if deadline.name == STUCK else None
+        last = self._bridge.last_entry(deadline.about, *MOVES) if deadline.name == STUCK else None
         return deadline if last is None else deadline._replace(since=last.at, evidence=str(last.position))
 
     def _settled(self, deadline: Deadline) -> bool:

@@ -8,9 +8,8 @@ from typing import Protocol
 
 from domain.erasure import Erasure
 from storage.due_work import Lease
-from streams.executors import Failure
 from streams.executors import Verdict as Done
-from streams.faults import one_line
+from streams.executors import one_by_one
 from streams.ledger_bridge import Bridge
 from streams.store_tasks import About
 
@@ -35,16 +34,7 @@ class EraseWork:
 
     def run(self, leases: Sequence[Lease], hold: Callable[[], None]) -> Done:
         """Destroy what is asked for; each stands for itself."""
-        done: list[Lease] = []
-        failed: list[Failure] = []
-        for lease in leases:
-            try:
-                self._erase(About.of(lease.payload))
-                done.append(lease)
-            except Exception as error:  # noqa: BLE001 the others go on
-                failed.append(Failure(lease, one_line(error)))
-            hold()
-        return Done(done=done, failed=failed)
+        return one_by_one(leases, hold, lambda lease: self._erase(About.of(lease.payload)))
 
     def _erase(self, about: About) -> None:
         erasure = self._bridge.load(Erasure, about.aggregate)

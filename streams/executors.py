@@ -49,6 +49,30 @@ class Verdict:
     later: Sequence[tuple[Lease, float]] = ()
 
 
+def one_by_one(leases: Sequence[Lease], hold: Callable[[], None], do: Callable[[Lease], float | None]) -> Verdict:
+    """Work of which each piece stands for itself: what `do` raises fails that one, and the others go on.
+
+    `do` gives None when it is done, or after how many seconds to look again. An error of a partner that has asked to
+    wait (`retry_after_seconds` of StoreAway and BillingAway) is heeded.
+    """
+    done: list[Lease] = []
+    failed: list[Failure] = []
+    later: list[tuple[Lease, float]] = []
+    for lease in leases:
+        try:
+            seconds = do(lease)
+        except Exception as error:  # noqa: BLE001 the others go on, and this one is tried again
+            asked: float | None = getattr(error, "retry_after_seconds", None)
+            failed.append(Failure(lease, one_line(error), asked or 0.0))
+        else:
+            if seconds is None:
+                done.append(lease)
+            else:
+                later.append((lease, seconds))
+        hold()
+    return Verdict(done=done, failed=failed, later=later)
+
+
 class Work(Protocol):
     """Does one kind of due work. Blocking; called in the executor's thread. Doing it twice must do no harm."""
 

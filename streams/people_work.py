@@ -18,9 +18,9 @@ from domain.purchase_table import Step
 from domain.store_identity import StoreIdentity
 from domain.store_message import StoreMessage
 from storage.due_work import Lease
-from streams.executors import Failure
 from streams.executors import Verdict as Done
-from streams.faults import one_line, printable
+from streams.executors import one_by_one
+from streams.faults import printable
 from streams.ledger_bridge import Bridge
 from streams.store_tasks import About
 
@@ -39,7 +39,7 @@ class PeopleWork:
 
     def run(self, leases: Sequence[Lease], hold: Callable[[], None]) -> Done:
         """Open what is to be opened; each stands for itself."""
-        return _each(leases, hold, self._open)
+        return one_by_one(leases, hold, lambda lease: self._open(About.of(lease.payload)))
 
     def _open(self, about: About) -> None:
         for case in self._cases(about):
@@ -74,7 +74,7 @@ class DecideWork:
 
     def run(self, leases: Sequence[Lease], hold: Callable[[], None]) -> Done:
         """Do what was decided; each stands for itself."""
-        return _each(leases, hold, self._decide)
+        return one_by_one(leases, hold, lambda lease: self._decide(About.of(lease.payload)))
 
     def _decide(self, about: About) -> None:
         case = self._bridge.load(Case, about.aggregate)
@@ -105,16 +105,3 @@ def _case(about: About, number: int, reason: str, *evidence: str) -> OpenCase:
         reason=printable(reason)[:_REASON_CHARACTERS],
         evidence=tuple(evidence)[:100],
     )
-
-
-def _each(leases: Sequence[Lease], hold: Callable[[], None], work: Callable[[About], None]) -> Done:
-    done: list[Lease] = []
-    failed: list[Failure] = []
-    for lease in leases:
-        try:
-            work(About.of(lease.payload))
-            done.append(lease)
-        except Exception as error:  # noqa: BLE001 the others go on
-            failed.append(Failure(lease, one_line(error)))
-        hold()
-    return Done(done=done, failed=failed)

@@ -17,9 +17,8 @@ from domain.store_identity import StoreIdentity
 from domain.store_notification import Ownership, State
 from domain.subscription import Subscription
 from storage.due_work import DueWorkStore, Lease
-from streams.executors import Failure
 from streams.executors import Verdict as Done
-from streams.faults import one_line
+from streams.executors import one_by_one
 from streams.ledger_bridge import Bridge
 from streams.store_tasks import PURCHASE, About
 
@@ -42,18 +41,11 @@ class FollowWork:
 
     def run(self, leases: Sequence[Lease], hold: Callable[[], None]) -> Done:
         """Look at all of them; each stands for itself."""
-        done: list[Lease] = []
-        failed: list[Failure] = []
-        for lease in leases:
-            try:
-                about = About.of(lease.payload)
-                self._bridge.do(list(self._commands(about)))
-                self._wake(about)
-                done.append(lease)
-            except Exception as error:  # noqa: BLE001 the others go on
-                failed.append(Failure(lease, one_line(error)))
-            hold()
-        return Done(done=done, failed=failed)
+        return one_by_one(leases, hold, lambda lease: self._follow(About.of(lease.payload)))
+
+    def _follow(self, about: About) -> None:
+        self._bridge.do(list(self._commands(about)))
+        self._wake(about)
 
     def _wake(self, about: About) -> None:
         """A purchase that waits for the store's word looks again."""

@@ -12,9 +12,8 @@ from domain.purchase import PurchaseSaga
 from domain.purchase_commands import ReportStep
 from domain.purchase_table import WORK, Outcome, Step
 from storage.due_work import Lease
-from stores.errors import BillingAway, StoreAway
-from streams.executors import Failure
 from streams.executors import Verdict as Done
+from streams.executors import one_by_one
 from streams.faults import one_line, printable
 from streams.ledger_bridge import Bridge
 from streams.purchase_outcomes import Report, Wait
@@ -49,23 +48,11 @@ class PurchaseWork:
 
     def run(self, leases: Sequence[Lease], hold: Callable[[], None]) -> Done:
         """Drive each as far as it goes."""
-        done: list[Lease] = []
-        failed: list[Failure] = []
-        later: list[tuple[Lease, float]] = []
-        for lease in leases:
-            try:
-                wait = self._drive(About.of(lease.payload).aggregate)
-            except (StoreAway, BillingAway) as away:
-                failed.append(Failure(lease, one_line(away), away.retry_after_seconds or 0.0))
-            except Exception as error:  # noqa: BLE001 the others go on, and this one is tried again
-                failed.append(Failure(lease, one_line(error)))
-            else:
-                if wait is None or wait.seconds is None:
-                    done.append(lease)
-                else:
-                    later.append((lease, wait.seconds))
-            hold()
-        return Done(done=done, failed=failed, later=later)
+        return one_by_one(leases, hold, self._do)
+
+    def _do(self, lease: Lease) -> float | None:
+        wait = self._drive(About.of(lease.payload).aggregate)
+        return None if wait is None else wait.seconds
 
     def _drive(self, purchase_id: str) -> Wait | None:
         """Steps until there is none to be done (None), or one has to wait."""

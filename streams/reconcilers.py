@@ -29,7 +29,7 @@ from stores.parcel_format import FetchedFromStore, ParcelHeaders
 from stores.reading import Said
 from stores.receive import OwnerErased, arrived, fetched
 from stores.verdict import Verdict
-from streams.executors import Failure
+from streams.executors import Failure, one_by_one
 from streams.executors import Verdict as Done
 from streams.faults import one_line
 from streams.ledger_bridge import Bridge
@@ -210,23 +210,20 @@ class SweepWork:
 
     def run(self, leases: Sequence[Lease], hold: Callable[[], None]) -> Done:
         """Put a question for each line that is silent."""
-        done: list[Lease] = []
-        failed: list[Failure] = []
-        for lease in leases:
-            task = Task.of(lease.payload)
-            try:
-                if self._silent(self._messages.said(task)):
-                    key = f"{FETCH}:{task.payload}:{int(self._clock())}"
-                    self._work.put(Work(FETCH, key, lease.payload, self._clock(), f"{FETCH}:{task.owner}"))
-                done.append(lease)
-            except OwnerErased:
-                done.append(lease)
-            except Exception as error:  # noqa: BLE001 the others go on
-                failed.append(Failure(lease, one_line(error)))
-            hold()
+        verdict = one_by_one(leases, hold, self._one)
         for notify in self.on_fetch:
             notify()
-        return Done(done=done, failed=failed)
+        return verdict
+
+    def _one(self, lease: Lease) -> None:
+        task = Task.of(lease.payload)
+        try:
+            silent = self._silent(self._messages.said(task))
+        except OwnerErased:
+            return
+        if silent:
+            key = f"{FETCH}:{task.payload}:{int(self._clock())}"
+            self._work.put(Work(FETCH, key, lease.payload, self._clock(), f"{FETCH}:{task.owner}"))
 
     def _silent(self, said: Said) -> bool:
         line = self._bridge.load(Subscription, _subscription(said))

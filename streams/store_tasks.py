@@ -183,3 +183,5 @@ RULES: Final[dict[str, Rule]] = {
     "CaseActionApproved": _decided,
     "ErasureAsked": _erasure,
 }
+MOVES: Final = tuple(name for name, rule in RULES.items() if rule is _purchase)
+"""The entries with which a purchase moves on."""
