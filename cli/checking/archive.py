@@ -6,18 +6,19 @@ archive  a copy of that row, by the same number
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 import msgspec
 
+from cli.checking.entries import marked
 from cli.checking.findings import Progress, Report
-from domain.entry import decode_envelope
 from storage.parcels import StoredParcel
 
 BATCH: Final = 500
 RECEIVED: Final = frozenset({"NotificationReceived", "NotificationContradicted"})
-_MARK: Final = b'"type":"Notification'
+_MARK: Final = re.compile(rb'"type":"Notification')
 
 
 class Rows(Protocol):
@@ -89,16 +90,11 @@ class _Copies:
 
 def _named_by_the_log(entries: Any, report: Report, progress: Progress) -> dict[str, int]:
     """The position of the entry that names each payload."""
-    named: dict[str, int] = {}
-    at, head = 1, report.pinned
-    while at <= head and (records := entries.read(at, min(1_000, head - at + 1))):
-        for position, entry in records:
-            if _MARK in entry:
-                envelope = decode_envelope(entry)
-                if envelope.type in RECEIVED:
-                    named[_payload(envelope.data).payload] = position
-        at = records[-1][0] + 1
-        progress("log", at - 1, head)
+    named = {
+        _payload(envelope.data).payload: position
+        for position, envelope in marked(entries, report.pinned, _MARK, progress)
+        if envelope.type in RECEIVED
+    }
     report.count("log", len(named))
     return named
 

@@ -1,7 +1,8 @@
 """Part 1: every entry says what its row says and follows the one before."""
 
 import datetime as dt
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -17,6 +18,23 @@ BATCH: Final = 2000
 TIME_CHARACTERS: Final = len("2026-11-22T05:02:32.123456Z")
 Each = Callable[[int, bytes, Envelope], None]
 """Called with the position, the bytes and the envelope of every entry that is well formed, in order."""
+
+
+class EntryLog(Protocol):
+    """Entries, to read by position."""
+
+    def read(self, start: int, limit: int) -> list[tuple[int, bytes]]: ...
+
+
+def marked(log: EntryLog, up_to: int, mark: re.Pattern[bytes], progress: Progress) -> Iterator[tuple[int, Envelope]]:
+    """Position and envelope of the entries up to a position in which `mark` is found; only these are decoded."""
+    at = 1
+    while at <= up_to and (records := log.read(at, min(BATCH, up_to - at + 1))):
+        for position, entry in records:
+            if mark.search(entry):
+                yield position, decode_envelope(entry)
+        at = records[-1][0] + 1
+        progress("log", at - 1, up_to)
 
 
 class RowLog(Protocol):

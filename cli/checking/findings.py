@@ -31,6 +31,11 @@ class Report:
         self.looked_at[part] = self.looked_at.get(part, 0) + number
 
     @property
+    def differences(self) -> list[dict[str, str | int]]:
+        """The findings for machines."""
+        return [{"part": f.part, "position": f.position, "what": f.what} for f in self.findings]
+
+    @property
     def first(self) -> Finding | None:
         """The finding with the lowest position."""
         return min(self.findings, key=lambda finding: finding.position or 2**63, default=None)

@@ -14,6 +14,7 @@ from cli.checking.findings import Progress, Report
 from cli.checking.heads import AnchorHead, check_checkpoints, check_tree
 from cli.checking.signatures import SignatureAudit
 from cli.checking.sources import FolderSource, Source
+from cli.settings import Settings
 from domain.book import BookOpened
 from domain.entry import Envelope, decode_envelope
 from merkle.flat_log import FlatLog
@@ -31,6 +32,14 @@ ChainHeads = Callable[[BookOpened, str], Sequence[AnchorHead]]
 
 class NothingToCheck(Exception):
     """There is no ledger in the folder."""
+
+
+def ledger_folder(settings: Settings) -> DataFolder:
+    """The data folder; where the book is in it, it has one. Raises NothingToCheck."""
+    folder = DataFolder(settings.data_dir)
+    if not settings.clustered and not folder.exists():
+        raise NothingToCheck(f"there is no ledger in {folder.path}")
+    return folder
 
 
 def run_check(

@@ -11,15 +11,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
+from cli.checking.entries import marked
 from cli.checking.findings import Progress, Report
-from domain.entry import decode_envelope, parse_time
+from domain.entry import parse_time
 from domain.ids import purchase_id
 from domain.purchase import PurchaseSaga
 from domain.purchase_table import OVER, WORK, Step
 from domain.store_notification import Ownership, State
 from domain.subscription import Subscription
 from domain.subscription_history import History
-from stores.errors import BillingError, PurchaseGone, StoreError
+from stores.errors import PurchaseGone, StoreError
+from streams.purchase_follow import ACCESS, ENDINGS
 
 SETTLING_SECONDS: Final = 900.0
 TURN_MS: Final = 2 * 3_600_000
@@ -28,8 +30,6 @@ FORGOTTEN_MS: Final = 60 * 86_400_000
 LEDGER_BILLING, STORE_LEDGER = "ledger and billing", "store and ledger"
 _OURS: Final = re.compile(r"\A[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}:[1-9][0-9]*\Z")
 _MARK: Final = re.compile(rb'"aggregate":"(?:PurchaseSaga|Subscription)"')
-_ENDED: Final = frozenset({State.EXPIRED, State.REVOKED, State.SUPERSEDED})
-_ACCESS: Final = frozenset({State.ACTIVE, State.GRACE})
 
 
 class ContractsPort(Protocol):
@@ -81,16 +81,10 @@ class TieOut:
     def _aggregates(self, progress: Progress) -> tuple[list[str], list[str]]:
         """The ids of all purchases and lines, and when each was last heard of."""
         kinds: dict[str, str] = {}
-        at, head = 1, self._sides.entries.head()
-        while at <= head and (records := self._sides.entries.read(at, min(1_000, head - at + 1))):
-            for position, entry in records:
-                if _MARK.search(entry):
-                    envelope = decode_envelope(entry)
-                    kinds[envelope.aggregate_id] = envelope.aggregate
-                    self._last[envelope.aggregate_id] = position, parse_time(envelope.recorded_at).timestamp()
-            at = records[-1][0] + 1
-            progress("log", at - 1, head)
-        self.report.pinned = head
+        self.report.pinned = self._sides.entries.head()
+        for position, envelope in marked(self._sides.entries, self.report.pinned, _MARK, progress):
+            kinds[envelope.aggregate_id] = envelope.aggregate
+            self._last[envelope.aggregate_id] = position, parse_time(envelope.recorded_at).timestamp()
         lines = [id_ for id_, kind in kinds.items() if kind == "Subscription"]
         return [id_ for id_, kind in kinds.items() if kind == "PurchaseSaga"], lines
 
@@ -118,12 +112,12 @@ class TieOut:
             return
         found = self._sides.load(id_)
         reason = _in_course(found)
-        if reason is not None:
+        if reason is not None:  # nothing has to be asked again for that
             self.report.count(f"explained: {reason}")
             return
         what = _disagreement(found, self._ask_again(found), self._user(found), self._sides.plans)
         if what is not None:
-            self._tell(LEDGER_BILLING, id_, f"purchase {id_}: {what}", None)
+            self._tell(LEDGER_BILLING, id_, f"purchase {id_}: {what}")
 
     def _ask_again(self, purchase: PurchaseSaga) -> list[Any]:
         billing = self._sides.billing
@@ -147,7 +141,7 @@ class TieOut:
             theirs = self._sides.ask(line)
         except PurchaseGone:
             theirs = State.EXPIRED
-        except (StoreError, BillingError) as error:
+        except StoreError as error:
             self.report.differs(STORE_LEDGER, 0, f"line {id_}: the store cannot be asked: {error}")
             return
         if theirs is None:
@@ -165,12 +159,12 @@ class TieOut:
         history = line.history
         purchase = self._sides.load(purchase_id(line.id))
         family = history.plan is None or history.plan.ownership is Ownership.FAMILY
-        if purchase is None and history.state in _ACCESS and not family:
-            self._tell(STORE_LEDGER, line.id, f"line {line.id} gives access, and is no purchase", None)
-        elif purchase is not None and history.state in _ENDED and purchase.state is Step.DONE:
-            self._tell(STORE_LEDGER, line.id, f"line {line.id} is over, its purchase is not", None)
+        if purchase is None and history.state in ACCESS and not family:
+            self._tell(STORE_LEDGER, line.id, f"line {line.id} gives access, and is no purchase")
+        elif purchase is not None and history.state in ENDINGS and purchase.state is Step.DONE:
+            self._tell(STORE_LEDGER, line.id, f"line {line.id} is over, its purchase is not")
 
-    def _tell(self, part: str, id_: str, what: str, reason: str | None) -> None:
+    def _tell(self, part: str, id_: str, what: str, reason: str | None = None) -> None:
         position, at = self._last.get(id_, (0, 0.0))
         if reason is None and self._clock() - at < self._settling:
             reason = "heard of a moment ago"
@@ -211,7 +205,7 @@ def _in_course(purchase: PurchaseSaga) -> str | None:
 
 def _class(state: State) -> str:
     """Stores name an end in several ways, and one that we know as superseded is expired to them."""
-    return "over" if state in _ENDED else str(state)
+    return "over" if state in ENDINGS else str(state)
 
 
 def _at_its_turn(history: History, now_ms: int) -> bool:
@@ -221,4 +215,4 @@ def _at_its_turn(history: History, now_ms: int) -> bool:
 
 def _long_over(history: History, now_ms: int) -> bool:
     expires_at = None if history.plan is None else history.plan.expires_at
-    return history.state in _ENDED and expires_at is not None and now_ms - expires_at > FORGOTTEN_MS
+    return history.state in ENDINGS and expires_at is not None and now_ms - expires_at > FORGOTTEN_MS

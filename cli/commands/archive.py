@@ -8,9 +8,10 @@ from typing import Any
 from cyclopts import App
 
 from cli.checking.archive import check_archive, reverify_archive
-from cli.checking.findings import Progress, Report
-from cli.checking.run import NothingToCheck
-from cli.screen import console, escaped, print_json, progress_bar
+from cli.checking.findings import Report
+from cli.checking.run import ledger_folder
+from cli.checking.shown import checking_progress, show_counts, show_findings
+from cli.screen import console, print_json
 from cli.settings import Settings, load_settings
 from storage.folder import DataFolder
 
@@ -33,10 +34,10 @@ def verify(*, data: Path | None = None, json: bool = False) -> int:
     from cli.wiring.stores import open_stores
 
     settings = load_settings(data_dir=data)
-    folder = folder_of(settings)
+    folder = ledger_folder(settings)
     stores = open_stores(settings, folder)
     entries, inbox = stores.entries(), stores.parcels()
-    with checking_progress(json) as show, archive_of(settings, folder) as archive:
+    with checking_progress(shown=not json) as show, archive_of(settings, folder) as archive:
         report = check_archive(entries, inbox, archive, show)
     return _told(report, ("log", "inbox", "archive", "still to be archived"), json=json)
 
@@ -54,20 +55,18 @@ def reverify(*, data: Path | None = None, json: bool = False) -> int:
     json
         Print one JSON object.
     """
-    from chain.master_key import SERVICE, FileKeyProvider
     from chain.payload_keys import PayloadKeys
-    from chain.vault import Vault
-    from cli.wiring.master_key import master_key_of
+    from cli.wiring.master_key import service_vault
     from cli.wiring.store_intake import Payloads, apple_verifier, google_app
     from cli.wiring.stores import open_stores
     from stores.reverify import Reverifier
 
     settings = load_settings(data_dir=data)
-    folder = folder_of(settings)
-    vault = open_stores(settings, folder).vault()
-    keys = PayloadKeys(Vault(vault, FileKeyProvider(master_key_of(settings, folder), (SERVICE,))), vault)
+    folder = ledger_folder(settings)
+    store = open_stores(settings, folder).vault()
+    keys = PayloadKeys(service_vault(settings, folder, store), store)
     reverifier = Reverifier(apple_verifier(settings, online=False, max_age_seconds=None), google_app(settings))
-    with checking_progress(json) as show, archive_of(settings, folder) as archive:
+    with checking_progress(shown=not json) as show, archive_of(settings, folder) as archive:
         report = reverify_archive(archive, Payloads(keys).open, reverifier, show)
     return _told(report, ("signatures", "without a signature", "erased"), json=json)
 
@@ -88,43 +87,18 @@ def archive_of(settings: Settings, folder: DataFolder) -> Iterator[Any]:
         yield TopicArchive(TopicLog(reader))
 
 
-def folder_of(settings: Settings) -> DataFolder:
-    """The data folder, which has a ledger. Raises NothingToCheck."""
-    folder = DataFolder(settings.data_dir)
-    if not settings.clustered and not folder.exists():
-        raise NothingToCheck(f"there is no ledger in {folder.path}")
-    return folder
-
-
-@contextmanager
-def checking_progress(json: bool) -> Iterator[Progress]:
-    """A bar for each part of a check; none with JSON."""
-    with progress_bar(shown=not json) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(part: str, done: int, total: int) -> None:
-            if part not in tasks:
-                tasks[part] = bar.add_task(part, total=total)
-            bar.update(tasks[part], completed=done, total=total)
-
-        yield show
-
-
 def _told(report: Report, parts: tuple[str, ...], *, json: bool) -> int:
     if json:
         print_json(
             {
                 "agrees": not report.findings,
                 "looked_at": report.looked_at,
-                "differences": [{"part": f.part, "position": f.position, "what": f.what} for f in report.findings],
+                "differences": report.differences,
             }
         )
         return 1 if report.findings else 0
-    for part in parts:
-        console.print(f"  {part}: {report.looked_at.get(part, 0):,}")
-    for finding in report.findings:
-        where = f" (position {finding.position})" if finding.position else ""
-        console.print(escaped(f"  {finding.part}: {finding.what}{where}"), style="bold red", markup=False)
+    show_counts(report, parts)
+    show_findings(report)
     if report.findings:
         console.print(f"[bold red]{len(report.findings):,} differences.[/]")
     else:

@@ -3,14 +3,13 @@
 import contextlib
 from pathlib import Path
 
-from rich.progress import TaskID
-
 from cli.checking.chain_heads import heads_of_node
 from cli.checking.findings import Report
 from cli.checking.run import run_check
+from cli.checking.shown import checking_progress
 from cli.checking.sources import FolderSource, Source, StoresSource
 from cli.node_process import NodeProcess
-from cli.screen import console, escaped, print_json, progress_bar
+from cli.screen import console, escaped, print_json
 from cli.settings import load_settings
 from cli.wiring.stores import open_stores
 from storage.anchor_recorder import ANCHOR_TABLE
@@ -48,15 +47,7 @@ def check(*, data: Path | None = None, signatures: bool = False, rpc: str = "", 
         if not rpc and folder.chain.exists():
             url = stack.enter_context(NodeProcess(folder.chain)).url
         heads = heads_of_node(url) if url and url != "none" else None
-        bar = stack.enter_context(progress_bar(shown=not json))
-        tasks: dict[str, TaskID] = {}
-
-        def show(part: str, done: int, total: int) -> None:
-            task = tasks.get(part)
-            if task is None:
-                task = tasks[part] = bar.add_task(part, total=total)
-            bar.update(task, completed=done, total=total)
-
+        show = stack.enter_context(checking_progress(shown=not json))
         report = run_check(source, signatures=signatures, progress=show, chain_heads=heads)
     if json:
         print_json(as_json(report))
@@ -74,7 +65,7 @@ def as_json(report: Report) -> dict[str, object]:
         "first_difference": None
         if first is None
         else {"part": first.part, "position": first.position, "what": first.what},
-        "differences": [{"part": f.part, "position": f.position, "what": f.what} for f in report.findings],
+        "differences": report.differences,
         "looked_at": report.looked_at,
         "not_checked": report.not_checked,
     }

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from cli.checking.findings import Report
-from cli.checking.run import NothingToCheck
+from cli.checking.run import NothingToCheck, ledger_folder
+from cli.checking.shown import checking_progress, show_counts, show_findings
 from cli.checking.tieout import SETTLING_SECONDS, Sides, TieOut
-from cli.commands.archive import checking_progress, folder_of
 from cli.screen import console, escaped, print_json
 from cli.settings import Settings, load_settings
 from storage.folder import DataFolder
@@ -30,10 +30,10 @@ def tieout(*, data: Path | None = None, settling: float = SETTLING_SECONDS, json
         Print one JSON object.
     """
     settings = load_settings(data_dir=data)
-    folder = folder_of(settings)
+    folder = ledger_folder(settings)
     sides = _sides(settings, folder)
     try:
-        with checking_progress(json) as show:
+        with checking_progress(shown=not json) as show:
             report = TieOut(sides, settling_seconds=settling).run(show)
     except BillingError as error:  # half of a comparison would call contracts missing that it has not read
         raise NothingToCheck(f"the billing system cannot be read: {error}") from None
@@ -41,11 +41,9 @@ def tieout(*, data: Path | None = None, settling: float = SETTLING_SECONDS, json
 
 
 def _sides(settings: Settings, folder: DataFolder) -> Sides:
-    from chain.master_key import SERVICE, FileKeyProvider
     from chain.payload_keys import PayloadKeys
     from chain.subjects import Subjects
-    from chain.vault import Vault
-    from cli.wiring.master_key import master_key_of
+    from cli.wiring.master_key import service_vault
     from cli.wiring.store_answers import StoreAnswers
     from cli.wiring.store_intake import Payloads, google_app
     from cli.wiring.store_side import apple_client, billing_client, play_client
@@ -57,7 +55,7 @@ def _sides(settings: Settings, folder: DataFolder) -> Sides:
 
     stores = open_stores(settings, folder)
     vault_store = stores.vault()
-    vault = Vault(vault_store, FileKeyProvider(master_key_of(settings, folder), (SERVICE,)))
+    vault = service_vault(settings, folder, vault_store)
     entries = stores.entries()
     messages = Messages(stores.parcels(), Payloads(PayloadKeys(vault, vault_store)), Reader(google_app(settings)))
     environment = StoreEnvironment(settings.apple_environments[0])
@@ -68,26 +66,21 @@ def _sides(settings: Settings, folder: DataFolder) -> Sides:
 
 
 def _told(report: Report, *, json: bool) -> int:
-    explained = {name: count for name, count in report.looked_at.items() if name.startswith(("explained", "not asked"))}
     if json:
         print_json(
             {
                 "agrees": not report.findings,
                 "looked_at": report.looked_at,
                 "not_checked": report.not_checked,
-                "differences": [{"part": f.part, "position": f.position, "what": f.what} for f in report.findings],
+                "differences": report.differences,
             }
         )
         return 1 if report.findings else 0
-    for part in LOOKED_AT:
-        console.print(f"  {part}: {report.looked_at.get(part, 0):,}")
-    for part, count in explained.items():
-        console.print(f"  {part}: {count:,}")
+    reasons = tuple(name for name in report.looked_at if name.startswith(("explained", "not asked")))
+    show_counts(report, (*LOOKED_AT, *reasons))
     for part, why in report.not_checked.items():
         console.print(escaped(f"  {part}: not compared, {why}"), markup=False)
-    for finding in report.findings:
-        where = f" (position {finding.position})" if finding.position else ""
-        console.print(escaped(f"  {finding.part}: {finding.what}{where}"), style="bold red", markup=False)
+    show_findings(report)
     if report.findings:
         console.print(f"[bold red]{len(report.findings):,} unexplained differences.[/]")
     else:

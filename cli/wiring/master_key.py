@@ -1,7 +1,10 @@
-"""Which file holds the vault's master key."""
+"""Which file holds the vault's master key, and the vault as the service opens it."""
 
 from pathlib import Path
+from typing import Any
 
+from chain.master_key import SERVICE, FileKeyProvider
+from chain.vault import Vault
 from cli.development import master_key_file
 from cli.settings import Settings, SettingsError
 from storage.folder import DataFolder
@@ -14,3 +17,8 @@ def master_key_of(settings: Settings, folder: DataFolder) -> Path:
     if settings.clustered:
         raise SettingsError("processes that share a book share its master key: set DAICHO_MASTER_KEY_FILE")
     return master_key_file(folder)
+
+
+def service_vault(settings: Settings, folder: DataFolder, store: Any) -> Vault:
+    """The vault, with the service's part of the master key: what it has sealed of users and payloads can be opened."""
+    return Vault(store, FileKeyProvider(master_key_of(settings, folder), (SERVICE,)))
