@@ -12,6 +12,10 @@ from cli.settings import Settings, load_settings
 from storage.folder import DataFolder
 from stores.errors import BillingError
 
+NOTHING_COMPARED = (
+    "nothing could be compared: no billing system is set up here (DAICHO_BILLING_URL), and no store could be asked "
+    "(a key for its API); run it with the service's settings"
+)
 LOOKED_AT = ("purchases", "contracts", "contracts of others", "lines", "asked")
 
 
@@ -37,6 +41,8 @@ def tieout(*, data: Path | None = None, settling: float = SETTLING_SECONDS, json
             report = TieOut(sides, settling_seconds=settling).run(show)
     except BillingError as error:  # half of a comparison would call contracts missing that it has not read
         raise NothingToCheck(f"the billing system cannot be read: {error}") from None
+    if report.not_checked and not report.looked_at.get("asked") and not report.findings:
+        raise NothingToCheck(NOTHING_COMPARED)
     return _told(report, json=json)
 
 

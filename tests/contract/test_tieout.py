@@ -1,5 +1,8 @@
 """The three-way tie-out over a real ledger: all agrees after any story, and each way of not agreeing is named."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -187,3 +190,14 @@ def test_without_a_billing_system_it_says_that_nothing_was_compared_there(at: St
     report = tie(at, None)
     assert list(report.not_checked) == ["ledger and billing"]
     assert found(report) == []
+
+
+def test_the_command_says_so_where_nothing_can_be_compared(at: StoreHouse) -> None:
+    apple(at)
+    at.work_on()
+    command = [sys.executable, "-m", "cli.main", "tieout", "--data", str(at.folder)]
+    environment = {**os.environ, "DAICHO_MASTER_KEY_FILE": str(at.folder / "master.key")}
+    for more in ([], ["--json"]):
+        ran = subprocess.run([*command, *more], capture_output=True, text=True, check=False, env=environment)
+        assert (ran.returncode, ran.stdout) == (2, "")
+        assert "nothing could be compared" in " ".join(ran.stderr.split())
