@@ -8,7 +8,8 @@ from typing import Final
 
 import httpx
 
-MAX_BYTES: Final = 1_048_576
+from stores.strict_json import MAX_BYTES
+
 MAX_SECONDS: Final = 60.0
 LONGEST_WAIT_SECONDS: Final = 3_600.0
 _MAX_DIGITS: Final = 15

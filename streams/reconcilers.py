@@ -21,6 +21,7 @@ from domain.store_message import StoreMessage
 from domain.store_notification import Kind, Refund, State, Store, StoreEnvironment, StoreNotification
 from domain.subscription import Subscription
 from storage.due_work import DueWorkStore, Lease, Work
+from stores.answers import digits_of
 from stores.apple.client import Missed
 from stores.errors import PurchaseGone, StoreAway
 from stores.google.envelope import line_of
@@ -277,6 +278,6 @@ def _ms(seconds: float) -> int:
 
 
 def _whole(value: Any) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:  # noqa: PLR2004 below 2^53
-        return int(value)
+    if isinstance(value, str):
+        return digits_of(value)
     return value if type(value) is int and 0 <= value < 2**53 else None

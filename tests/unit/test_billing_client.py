@@ -9,9 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from stores.answers import MAX_BYTES, bounded
+from stores.answers import bounded
 from stores.billing import BillingClient
 from stores.errors import BillingAway, BillingRefused, BillingUnknown
+from stores.strict_json import MAX_BYTES
 from tests.http_stub import Answer, Asked, Stub, serving
 
 SECRET = "a-secret-token"
