@@ -59,13 +59,13 @@ class GuardedBilling:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _guarded(self, call: Callable[..., T], *arguments: Any) -> T:
-        self._admit()
+        trial = self._admit()
         try:
             result: T = call(*arguments)
         except BaseException as error:
-            self._went(error)
+            self._went(error, trial=trial)
             raise
-        self._went(None)
+        self._went(None, trial=trial)
         return result
 
     def _left(self) -> float:
@@ -75,22 +75,25 @@ class GuardedBilling:
     def _closed(self) -> bool:
         return bool(self._breaker.current_state == pybreaker.STATE_CLOSED)
 
-    def _admit(self) -> None:
+    def _admit(self) -> bool:
+        """Whether this call is the one that finds out. Raises BillingAway for a call that is not to be tried."""
         with self._lock:
             if self._closed():
-                return
+                return False
             left = self._left()
             if left > 0 or self._trying:
                 raise BillingAway("the billing system was away a moment ago", left or self._open_seconds)
             self._trying = True
+            return True
 
-    def _went(self, error: BaseException | None) -> None:
+    def _went(self, error: BaseException | None, *, trial: bool) -> None:
         def again() -> None:
             if error is not None:
                 raise error
 
         with self._lock:
-            self._trying = False
+            if trial:  # a call of before may still come to its end meanwhile
+                self._trying = False
             if error is not None and not isinstance(error, Exception):
                 return  # the process is being stopped: that says nothing of the billing system
             with suppress(Exception):  # the caller has it

@@ -113,6 +113,38 @@ def test_one_call_alone_finds_out_whether_it_is_back() -> None:
     assert not guarded.is_open
 
 
+def test_a_call_of_before_that_ends_meanwhile_lets_no_second_one_through() -> None:
+    client = Client()
+    guarded = GuardedBilling(client, failures=1, open_seconds=0.01)  # type: ignore[arg-type]
+    inside = {key: threading.Event() for key in ("before", "trial")}
+    finish = {key: threading.Event() for key in inside}
+
+    def answer(key: str) -> list[Contract]:
+        if key in inside:
+            inside[key].set()
+            assert finish[key].wait(10)
+        raise BillingAway("x")
+
+    client.of_key = answer  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as pool:
+        before = pool.submit(guarded.of_key, "before")
+        assert inside["before"].wait(10)
+        with pytest.raises(BillingAway):
+            guarded.of_key("opens it")
+        time.sleep(0.02)
+        trial = pool.submit(guarded.of_key, "trial")
+        assert inside["trial"].wait(10)
+        finish["before"].set()
+        with pytest.raises(BillingAway):
+            before.result(10)
+        time.sleep(0.02)
+        with pytest.raises(BillingAway, match="a moment ago"):
+            guarded.of_key("second")
+        finish["trial"].set()
+        with pytest.raises(BillingAway):
+            trial.result(10)
+
+
 def test_it_stays_open_for_as_long_as_the_billing_system_has_asked_for() -> None:
     client = Client()
     guarded = GuardedBilling(client, failures=1, open_seconds=0.01)  # type: ignore[arg-type]
