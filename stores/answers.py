@@ -8,11 +8,11 @@ from typing import Final
 
 import httpx
 
+from stores.fields import digits_of
 from stores.strict_json import MAX_BYTES
 
 MAX_SECONDS: Final = 60.0
 LONGEST_WAIT_SECONDS: Final = 3_600.0
-_MAX_DIGITS: Final = 15
 
 
 class AnswerTooLong(Exception):
@@ -34,10 +34,3 @@ def wait_seconds(asked: str) -> float | None:
     """The seconds of a Retry-After header (RFC 9110 section 10.2.3), an hour at most; None for anything else."""
     digits = digits_of(asked)
     return None if digits is None else min(float(digits), LONGEST_WAIT_SECONDS)
-
-
-def digits_of(text: str) -> int | None:
-    """A number of a header that a server has sent; None for what is none, or is out of all proportion."""
-    if not text.isascii() or not text.isdigit() or len(text) > _MAX_DIGITS:
-        return None
-    return int(text)

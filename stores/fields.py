@@ -5,6 +5,7 @@ from typing import Any, Final
 
 Fields = dict[str, Any]
 TEXT_LIMIT: Final = 256  # of `domain.store_notification.StoreText`
+_MAX_DIGITS: Final = 15
 _PRINTABLE: Final = re.compile(r"[\x21-\x7e]+\Z")
 
 
@@ -30,3 +31,17 @@ def integer_of(fields: Fields, name: str) -> int | None:
     """An integer that JSON carries without loss (RFC 8259 section 6)."""
     value = fields.get(name)
     return value if type(value) is int and abs(value) < 2**53 else None
+
+
+def digits_of(text: str) -> int | None:
+    """A number that is written in digits; None for what is none, or is out of all proportion."""
+    if not text.isascii() or not text.isdigit() or len(text) > _MAX_DIGITS:
+        return None
+    return int(text)
+
+
+def long_of(value: Any) -> int | None:
+    """A long, which Google writes as a text or as a number; None for anything else."""
+    if isinstance(value, str):
+        return digits_of(value)
+    return value if type(value) is int and 0 <= value < 2**53 else None

@@ -21,9 +21,9 @@ from domain.store_message import StoreMessage
 from domain.store_notification import Kind, Refund, State, Store, StoreEnvironment, StoreNotification
 from domain.subscription import Subscription
 from storage.due_work import DueWorkStore, Lease, Work
-from stores.answers import digits_of
 from stores.apple.client import Missed
 from stores.errors import PurchaseGone, StoreAway
+from stores.fields import long_of
 from stores.google.envelope import line_of
 from stores.intake import AppleIntake
 from stores.parcel_format import FetchedFromStore, ParcelHeaders
@@ -161,7 +161,7 @@ class VoidedWork:
         return Done(later=[(each, self._every) for each in leases])
 
     def _one(self, voided: dict[str, Any]) -> bool:
-        token, order, at = voided.get("purchaseToken"), voided.get("orderId"), _whole(voided.get("voidedTimeMillis"))
+        token, order, at = voided.get("purchaseToken"), voided.get("orderId"), long_of(voided.get("voidedTimeMillis"))
         if not isinstance(token, str) or not isinstance(order, str) or at is None:
             return False
         line = line_of(token)
@@ -275,9 +275,3 @@ def _subscription(said: Said) -> str:
 
 def _ms(seconds: float) -> int:
     return max(0, int(seconds * 1000))
-
-
-def _whole(value: Any) -> int | None:
-    if isinstance(value, str):
-        return digits_of(value)
-    return value if type(value) is int and 0 <= value < 2**53 else None

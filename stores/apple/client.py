@@ -12,8 +12,9 @@ from urllib.parse import quote
 import httpx
 import jwt
 
-from stores.answers import LONGEST_WAIT_SECONDS, AnswerTooLong, bounded, digits_of
+from stores.answers import LONGEST_WAIT_SECONDS, AnswerTooLong, bounded
 from stores.errors import PurchaseGone, StoreAway, StoreRefused
+from stores.fields import digits_of
 from stores.strict_json import read_object
 from stores.verdict import MessageRefused
 

@@ -9,6 +9,7 @@ import binascii
 import hashlib
 from typing import Any, Final, NamedTuple
 
+from stores.fields import long_of
 from stores.google.push import GoogleApp
 from stores.strict_json import read_object
 from stores.verdict import MessageRefused, Verdict
@@ -22,7 +23,6 @@ KINDS: Final = (
 )
 _UNNAMED: Final = ""
 _MAX_ID: Final = 256
-_MAX_DIGITS: Final = 15
 
 
 class GoogleMessage(NamedTuple):
@@ -91,9 +91,7 @@ def _decoded(data: Any) -> bytes:
 
 
 def _millis(value: Any) -> int:
-    """A long, which Google writes as a text or as a number."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
-        return int(value)
-    if type(value) is int and 0 <= value < 2**53:
-        return value
-    raise MessageRefused("eventTimeMillis is no time")
+    found = long_of(value)
+    if found is None:
+        raise MessageRefused("eventTimeMillis is no time")
+    return found
