@@ -5,6 +5,7 @@ seconds and puts what it could not deliver into a dead-letter list, from which i
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -47,6 +48,7 @@ class Delivery:
         self.apple_url: str | None = None
         self.google_url: str | None = None
         self.pending = 0
+        self._counting = threading.Lock()  # it is counted up on whatever thread sends, and down on the loop
         self._clock, self._faults, self._bearer, self._envelope = clock, faults, bearer, envelope
         self._google_attempts, self._connections = google_attempts, connections
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -75,13 +77,13 @@ class Delivery:
             return
         if self._loop is None or self._url(message) is None:
             return
-        self.pending += 1
+        self._count(1)
         self._loop.call_soon_threadsafe(self._begin, message)
 
     def again(self, message: Message) -> None:
         """Send one that was given up (Pub/Sub: seek; Apple: never)."""
         if self._loop is not None:
-            self.pending += 1
+            self._count(1)
             self._loop.call_soon_threadsafe(self._begin, message)
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -91,7 +93,7 @@ class Delivery:
 
     def _begin(self, message: Message) -> None:
         copies = 2 if self._faults.strikes("duplicate") else 1
-        self.pending += copies - 1
+        self._count(copies - 1)
         for _ in range(copies):
             task = asyncio.get_running_loop().create_task(self._until_taken(message))
             self._tasks.add(task)
@@ -99,7 +101,11 @@ class Delivery:
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
-        self.pending -= 1
+        self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self.pending += more
 
     async def _until_taken(self, message: Message) -> None:
         if self._faults.strikes("delay"):
